@@ -1,0 +1,156 @@
+//! A plan: where to cut, how precisely to send what crosses, and how to write it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Result};
+
+/// How many values an element may take on the wire (the paper's ISQuant), or all of fp32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// 32-bit floats as they are.
+    Raw,
+    /// Uniform quantisation to this many levels over the range of this input.
+    Levels(Levels),
+}
+
+/// A number of quantisation levels, 2 to 65,536.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Levels(u32);
+
+impl Levels {
+    /// Fewest levels: one bit.
+    pub const MIN: u32 = 2;
+    /// Most levels: sixteen bits.
+    pub const MAX: u32 = 65_536;
+    /// Eight bits: what the planner uses where nothing has been calibrated.
+    pub const EIGHT_BITS: Self = Self(256);
+
+    /// Fails with [`ErrorKind::InvalidArgument`] outside 2..=65,536.
+    pub fn new(levels: u32) -> Result<Self> {
+        if (Self::MIN..=Self::MAX).contains(&levels) {
+            return Ok(Self(levels));
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "levels must be {} to {}, got {levels}",
+                Self::MIN,
+                Self::MAX
+            ),
+        ))
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Bits that hold one code: ceil(log2(levels)), 1 to 16.
+    pub const fn bits(self) -> u32 {
+        u32::BITS - (self.0 - 1).leading_zeros()
+    }
+}
+
+/// How quantised elements become bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Codec {
+    /// No coding: bit planes (or fp32) as they are.
+    Raw,
+    /// Bit shuffle, then LZ4: the paper's.
+    Lz4,
+    /// Bit shuffle, then zstd.
+    Zstd,
+}
+
+impl Codec {
+    /// Every codec.
+    pub const ALL: &[Self] = &[Self::Raw, Self::Lz4, Self::Zstd];
+
+    /// Name on the command line and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Codec {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|codec| codec.as_str() == name)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("unknown codec '{name}': use raw, lz4 or zstd"),
+                )
+            })
+    }
+}
+
+/// How a photo is sent at cut 0, after it has been cropped and scaled to the model's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PhotoCodec {
+    /// JPEG at a quality of 1 to 100.
+    Jpeg(u8),
+    /// Lossless PNG.
+    Png,
+    /// Lossless WebP.
+    WebP,
+}
+
+impl PhotoCodec {
+    /// Name on the command line and in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Jpeg(_) => "jpeg",
+            Self::Png => "png",
+            Self::WebP => "webp",
+        }
+    }
+
+    /// Media type of the body.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Jpeg(_) => "image/jpeg",
+            Self::Png => "image/png",
+            Self::WebP => "image/webp",
+        }
+    }
+}
+
+/// What the scheduler chooses for one inference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Plan {
+    /// Everything on the device.
+    Device,
+    /// The head on the device, its activation packed and sent, the tail on the server.
+    Split {
+        /// Index in the bundle's cut table; 0 sends the input tensor itself.
+        cut: usize,
+        /// Levels, or fp32.
+        precision: Precision,
+        /// Codec of the packed activation.
+        codec: Codec,
+    },
+    /// The photo itself, everything on the server (cut 0).
+    Photo(PhotoCodec),
+}
