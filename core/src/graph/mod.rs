@@ -1,1 +1,13 @@
-//! placeholder
+//! ONNX graphs: reading them, finding where they can be cut, and taking spans out of them.
+
+pub(crate) mod cuts;
+mod flops;
+mod fusion;
+mod model;
+pub(crate) mod proto;
+pub(crate) mod shapes;
+pub(crate) mod span;
+pub(crate) mod topology;
+
+pub use cuts::{MAX_CUT_TENSORS, MAX_CUTS};
+pub use model::{MAX_MODEL_BYTES, MAX_NODES, MIN_OPSET, Model};

@@ -73,3 +73,15 @@ pub enum Layout {
     /// Batch, row, column, channel.
     Nhwc,
 }
+
+impl Preprocess {
+    pub fn check(&self) -> crate::Result<()> {
+        Ok(())
+    }
+    pub fn input_shape(&self) -> [usize; 4] {
+        match self.layout {
+            Layout::Nchw => [1, 3, self.height, self.width],
+            Layout::Nhwc => [1, self.height, self.width, 3],
+        }
+    }
+}

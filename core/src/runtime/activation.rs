@@ -78,7 +78,7 @@ impl Activation {
     }
 }
 
-fn copy_out(value: &DynValue) -> Result<Tensor> {
+pub(super) fn copy_out(value: &DynValue) -> Result<Tensor> {
     use ort::value::TensorElementType as T;
 
     fn unsupported(what: &dyn std::fmt::Display) -> Error {

@@ -1,14 +1,25 @@
 //! Running spans on ONNX Runtime.
+//!
+//! ONNX Runtime cannot run part of a graph, so the nodes between two cuts are a session of their
+//! own. Sessions are built off the hot path, kept in a bounded store, and share the weights, which
+//! lie in the bundle's file.
 
 mod activation;
 mod cancel;
+mod device;
+mod environment;
 mod executor;
+mod probe;
+mod span;
 mod spans;
 
 pub use activation::{Activation, SpanTensor};
 pub use cancel::{Cancel, CancelOnDrop};
+pub use device::DeviceExecutor;
+pub use environment::{MIN_ORT_VERSION, ORT_DYLIB_PATH, load};
 pub use executor::{Executor, SpanRun};
-pub use spans::{SpanOptions, SpanStore};
+pub(crate) use probe::{Probe, ProbeOutput};
+pub use spans::{SpanOptions, SpanStore, SpanTimes};
 
 use crate::{Error, ErrorKind};
 

@@ -1,0 +1,89 @@
+//! Operations of a node, from its shapes. A multiply-add counts as two; copies count as none.
+
+use super::proto::NodeProto;
+
+/// Floating-point operations of `node`, given the shapes of its inputs and outputs.
+pub(crate) fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
+    let elements = |shape: &[usize]| shape.iter().map(|&d| d as u64).product::<u64>();
+    let made: u64 = outputs.iter().map(|s| elements(s)).sum();
+    let input = inputs.first().copied().unwrap_or_default();
+    match node.op() {
+        "Conv" | "QLinearConv" | "ConvInteger" | "FusedConv" => {
+            // weights: [out, in / groups, kernel…]; QLinearConv has them fourth.
+            let at = if node.op() == "QLinearConv" { 3 } else { 1 };
+            let weights = inputs.get(at).copied().unwrap_or_default();
+            let per_output = weights.get(1..).map_or(0, elements);
+            2 * per_output * made
+        }
+        "ConvTranspose" => {
+            // weights: [in, out / groups, kernel…]: each input element meets all but the first.
+            let per_input = inputs.get(1).and_then(|w| w.get(1..)).map_or(0, elements);
+            2 * per_input * elements(input)
+        }
+        "Gemm" | "MatMul" | "QLinearMatMul" | "MatMulInteger" => {
+            let transposed = node.op() == "Gemm" && node.int("transA") == Some(1);
+            let inner = if transposed {
+                input.first()
+            } else {
+                input.last()
+            };
+            2 * inner.map_or(0, |&k| k as u64) * made
+        }
+        "MaxPool" | "AveragePool" | "LpPool" => {
+            let window: u64 = node
+                .ints("kernel_shape")
+                .iter()
+                .map(|&k| u64::try_from(k).unwrap_or(0))
+                .product();
+            window * made
+        }
+        "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax"
+        | "ReduceMin" | "ReduceL2" | "ArgMax" | "ArgMin" => elements(input),
+        "BatchNormalization" => 2 * made,
+        "Resize"
+        | "Upsample"
+        | "LRN"
+        | "InstanceNormalization"
+        | "LayerNormalization"
+        | "GroupNormalization"
+        | "Softmax"
+        | "LogSoftmax" => 5 * made,
+        "Identity" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose"
+        | "Concat" | "Slice" | "Split" | "Gather" | "Pad" | "Cast" | "Expand" | "Tile"
+        | "DepthToSpace" | "SpaceToDepth" | "Shape" | "Size" => 0,
+        _ => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(op: &str) -> NodeProto {
+        NodeProto {
+            op_type: Some(op.to_owned()),
+            ..NodeProto::default()
+        }
+    }
+
+    #[test]
+    fn a_convolution_counts_two_for_each_weight_and_output() {
+        let (x, w, y) = ([1, 3, 224, 224], [64, 3, 7, 7], [1, 64, 112, 112]);
+        let counted = flops(&node("Conv"), &[&x, &w], &[&y]);
+        assert_eq!(counted, 2 * 3 * 7 * 7 * 64 * 112 * 112);
+    }
+
+    #[test]
+    fn a_depthwise_convolution_counts_one_channel_a_group() {
+        let (x, w, y) = ([1, 32, 10, 10], [32, 1, 3, 3], [1, 32, 10, 10]);
+        assert_eq!(flops(&node("Conv"), &[&x, &w], &[&y]), 2 * 9 * 32 * 100);
+    }
+
+    #[test]
+    fn a_matrix_product_counts_its_inner_dimension() {
+        assert_eq!(
+            flops(&node("Gemm"), &[&[1, 512], &[512, 10]], &[&[1, 10]]),
+            2 * 512 * 10
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! The one ONNX Runtime environment of a process, and how its sessions are set up.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Oldest ONNX Runtime that works: 1.22 (the `api-22` feature of `ort`). 1.32 is what is tested.
+pub const MIN_ORT_VERSION: &str = "1.22";
+
+/// Environment variable that names the library to load.
+pub const ORT_DYLIB_PATH: &str = "ORT_DYLIB_PATH";
+
+static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
+static LOADING: Mutex<()> = Mutex::new(());
+
+/// Loads ONNX Runtime if this process has not yet: from `library`, else from `ORT_DYLIB_PATH`,
+/// else by the system's own search for `libonnxruntime.so` (or its like).
+///
+/// A process has one environment: the first library loaded is the one used, and later calls
+/// change nothing. Fails with [`ErrorKind::Runtime`] if it cannot be loaded or is older than
+/// [`MIN_ORT_VERSION`].
+pub fn load(library: Option<&Path>) -> Result<()> {
+    environment(library).map(|_| ())
+}
+
+fn environment(library: Option<&Path>) -> Result<&'static Environment> {
+    if let Some(environment) = ENVIRONMENT.get() {
+        return Ok(environment);
+    }
+    let _loading = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(environment) = ENVIRONMENT.get() {
+        return Ok(environment);
+    }
+    let path = library.map_or_else(default_library, Path::to_owned);
+    // `init_from`, because without it a failed load panics inside `ort`.
+    let builder = ort::init_from(&path).map_err(|source| {
+        Error::with_source(
+            ErrorKind::Runtime,
+            format!(
+                "cannot load ONNX Runtime {MIN_ORT_VERSION} or newer from '{}' (set \
+                 {ORT_DYLIB_PATH} to the library, or run `make setup`)",
+                path.display()
+            ),
+            source,
+        )
+    })?;
+    let environment = builder
+        .with_name("dyno")
+        .with_telemetry(false)
+        .with_logger(std::sync::Arc::new(forward_to_log))
+        .build()
+        .map_err(super::ort_error)?;
+    Ok(ENVIRONMENT.get_or_init(|| environment))
+}
+
+fn default_library() -> PathBuf {
+    match std::env::var_os(ORT_DYLIB_PATH) {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => format!(
+            "{}onnxruntime{}",
+            std::env::consts::DLL_PREFIX,
+            std::env::consts::DLL_SUFFIX
+        )
+        .into(),
+    }
+}
+
+/// ONNX Runtime's own messages, one level down: what matters comes back as an error anyway.
+fn forward_to_log(level: LogLevel, category: &str, _id: &str, place: &str, message: &str) {
+    let level = match level {
+        LogLevel::Fatal | LogLevel::Error => log::Level::Info,
+        _ => log::Level::Debug,
+    };
+    log::log!(target: "onnxruntime", level, "{category} {place}: {message}");
+}
+
+/// How a session executes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SessionOptions<'a> {
+    /// Threads that run one inference together.
+    pub(crate) threads: usize,
+    /// Whether nodes may be fused and rearranged.
+    pub(crate) optimise: bool,
+    /// Where the initialisers' external data lies.
+    pub(crate) weights_folder: Option<&'a Path>,
+}
+
+/// Creates a session from an encoded model.
+pub(crate) fn session(model: &[u8], options: SessionOptions<'_>) -> Result<Session> {
+    builder(options)
+        .map_err(super::ort_error)?
+        .commit_from_memory(model)
+        .map_err(super::ort_error)
+}
+
+fn builder(options: SessionOptions<'_>) -> ort::Result<SessionBuilder> {
+    let environment = environment(None).map_err(ort::Error::wrap)?;
+    let level = if options.optimise {
+        GraphOptimizationLevel::All
+    } else {
+        GraphOptimizationLevel::Disable
+    };
+    let mut builder = Session::builder(environment)?
+        .with_optimization_level(level)?
+        .with_intra_threads(options.threads.max(1))?
+        .with_inter_threads(1)?
+        // Spinning threads burn a phone's battery, and a server's cores that another tail needs.
+        .with_intra_op_spinning(false)?
+        .with_log_level(LogLevel::Warning)?;
+    if let Some(folder) = options.weights_folder {
+        // ONNX Runtime maps the weights from there: sessions of one bundle share the pages.
+        let folder = folder.to_string_lossy();
+        builder = builder.with_config_entry(
+            "session.model_external_initializers_file_folder_path",
+            folder,
+        )?;
+    }
+    Ok(builder)
+}
