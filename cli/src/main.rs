@@ -1,1 +1,68 @@
-fn main() {}
+//! The `dyno` command: prepares models, checks them, and runs photos through them.
+
+mod bench;
+mod demo;
+mod fetch;
+mod infer;
+mod inspect;
+mod npy;
+mod prepare;
+mod progress;
+mod pull;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Split CNN inference: prepare a model, inspect its cuts, run photos through device and server.
+#[derive(Debug, Parser)]
+#[command(name = "dyno", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a bundle from an ONNX model: cuts, preprocessing, weights, profile, hash.
+    Prepare(prepare::Args),
+    /// Show what a bundle holds: its cut table, preprocessing, profile and hash.
+    Inspect(inspect::Args),
+    /// Check that head and tail at every cut compute what the whole model computes.
+    Verify(verify::Args),
+    /// Run photos: one JSON line each with --json.
+    Infer(infer::Args),
+    /// Download a well-known ONNX model into a cache.
+    Pull(pull::PullArgs),
+    /// Download a bundle from a dyno-server.
+    Fetch(fetch::Args),
+    /// Measure what DynO itself costs.
+    Bench(bench::Args),
+    /// Run sample photos over links of falling quality, then without a server.
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let result = match cli.command {
+        Command::Prepare(args) => prepare::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Infer(args) => infer::run(args),
+        Command::Pull(args) => pull::run(args),
+        Command::Fetch(args) => fetch::run(&args),
+        Command::Bench(args) => bench::run(args),
+        Command::Demo(args) => demo::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -4,10 +4,13 @@
 //! `weights.bin` (the weights, mapped by every session) and `profile.json` (times of one machine,
 //! not part of the hash).
 
+mod archive;
 mod content;
 mod draft;
 pub mod manifest;
 mod profile;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod weights;
 
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+pub use archive::unpack;
 pub use draft::{Draft, Progress, Step, WriteOptions};
 pub use manifest::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 pub use profile::Profile;

@@ -7,6 +7,8 @@ mod model;
 pub(crate) mod proto;
 pub(crate) mod shapes;
 pub(crate) mod span;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod topology;
 
 pub use cuts::{MAX_CUT_TENSORS, MAX_CUTS};

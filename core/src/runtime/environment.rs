@@ -26,10 +26,16 @@ static LOADING: Mutex<()> = Mutex::new(());
 /// change nothing. Fails with [`ErrorKind::Runtime`] if it cannot be loaded or is older than
 /// [`MIN_ORT_VERSION`].
 pub fn load(library: Option<&Path>) -> Result<()> {
-    environment(library).map(|_| ())
+    load_from(library).map(|_| ())
 }
 
-fn environment(library: Option<&Path>) -> Result<&'static Environment> {
+/// The environment of this process, loaded if it was not: what an app needs that runs models of
+/// its own through `ort`, because a process can have only one.
+pub fn environment() -> Result<&'static Environment> {
+    load_from(None)
+}
+
+fn load_from(library: Option<&Path>) -> Result<&'static Environment> {
     if let Some(environment) = ENVIRONMENT.get() {
         return Ok(environment);
     }
@@ -100,7 +106,7 @@ pub(crate) fn session(model: &[u8], options: SessionOptions<'_>) -> Result<Sessi
 }
 
 fn builder(options: SessionOptions<'_>) -> ort::Result<SessionBuilder> {
-    let environment = environment(None).map_err(ort::Error::wrap)?;
+    let environment = environment().map_err(ort::Error::wrap)?;
     let level = if options.optimise {
         GraphOptimizationLevel::All
     } else {

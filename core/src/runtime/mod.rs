@@ -12,11 +12,13 @@ mod executor;
 mod probe;
 mod span;
 mod spans;
+#[cfg(test)]
+mod tests;
 
 pub use activation::{Activation, SpanTensor};
 pub use cancel::{Cancel, CancelOnDrop};
 pub use device::DeviceExecutor;
-pub use environment::{MIN_ORT_VERSION, ORT_DYLIB_PATH, load};
+pub use environment::{MIN_ORT_VERSION, ORT_DYLIB_PATH, environment, load};
 pub use executor::{Executor, SpanRun};
 pub(crate) use probe::{Probe, ProbeOutput};
 pub use spans::{SpanOptions, SpanStore, SpanTimes};

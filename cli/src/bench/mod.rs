@@ -1,0 +1,31 @@
+//! `dyno bench`: measurements anyone can run again.
+
+mod memory;
+mod overhead;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Arguments of `dyno bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// What DynO adds to a bare ONNX Runtime session: time, and memory.
+    Overhead(overhead::Args),
+    /// One process of the memory measurement; prints JSON.
+    #[command(hide = true)]
+    MemoryOf(memory::Args),
+}
+
+/// Runs the benchmark.
+pub(crate) fn run(args: Args) -> Result<()> {
+    match args.bench {
+        Bench::Overhead(args) => overhead::run(&args),
+        Bench::MemoryOf(args) => memory::run(&args),
+    }
+}

@@ -1,0 +1,41 @@
+//! A device slower than this machine: it runs the real spans and then waits.
+
+use std::sync::Arc;
+
+use dyno_core::Result;
+use dyno_core::runtime::{Activation, Cancel, DeviceExecutor, Executor, SpanRun};
+
+/// Runs spans so many times slower than this machine does.
+#[derive(Debug)]
+pub(super) struct SlowDevice {
+    device: Arc<DeviceExecutor>,
+    slowdown: f64,
+}
+
+impl SlowDevice {
+    /// `slowdown` is at least 1.
+    pub(super) fn new(device: Arc<DeviceExecutor>, slowdown: f64) -> Self {
+        Self { device, slowdown: slowdown.max(1.0) }
+    }
+}
+
+impl Executor for SlowDevice {
+    fn ready_cuts(&self) -> Vec<usize> {
+        self.device.ready_cuts()
+    }
+
+    fn request(&self, cut: usize) {
+        self.device.request(cut);
+    }
+
+    fn prepare(&self, cut: usize) -> Result<()> {
+        self.device.prepare(cut)
+    }
+
+    fn run(&self, input: Activation, to: usize, cancel: &Cancel) -> Result<SpanRun> {
+        let mut run = self.device.run(input, to, cancel)?;
+        std::thread::sleep(run.elapsed.mul_f64(self.slowdown - 1.0));
+        run.elapsed = run.elapsed.mul_f64(self.slowdown);
+        Ok(run)
+    }
+}
