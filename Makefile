@@ -1,0 +1,43 @@
+# The commands of this repository; `make help` lists them. CI runs the same ones.
+
+CARGO ?= cargo
+DEMO_BUNDLE := .dyno/bundles/shapes12
+
+.PHONY: help setup build demo test lint bench fuzz deny clean
+
+help: ## List the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## Fetch ONNX Runtime into .dyno/ (unless ORT_DYLIB_PATH is set)
+	@scripts/setup.sh
+
+build: setup ## Build the dyno command and the server
+	$(CARGO) build --release -p dyno-cli -p dyno-server
+
+demo: build ## Prepare the shipped model, serve it, run photos over links of falling quality
+	@mkdir -p $(dir $(DEMO_BUNDLE))
+	$(CARGO) run -q --release -p dyno-cli -- prepare models/shapes12.onnx --out $(DEMO_BUNDLE) \
+		--preprocess models/shapes12.toml --force
+	$(CARGO) run -q --release -p dyno-cli -- demo --bundle $(DEMO_BUNDLE) --photos models/samples
+
+test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
+	$(CARGO) build -p dyno-cli -p dyno-server --bins
+	$(CARGO) test --workspace
+	@scripts/skipped.sh
+
+lint: ## Formatting and clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: setup ## Criterion benchmarks
+	$(CARGO) bench --workspace
+
+fuzz: ## Each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
+	@scripts/fuzz.sh
+
+deny: ## Licences, advisories and sources of all dependencies (needs cargo-deny)
+	$(CARGO) deny check
+
+clean: ## Remove build outputs and what setup fetched
+	$(CARGO) clean
+	rm -rf .dyno

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Says at the end of `make test` what was not tested, and how to test it.
+set -euo pipefail
+if [ -z "${DYNO_TEST_DATA:-}" ]; then
+  echo "skipped: tests on real models and photos (set DYNO_TEST_DATA to the folder with models/ and images/)"
+elif [ ! -d "$DYNO_TEST_DATA/models" ]; then
+  echo "skipped: tests on real models and photos ($DYNO_TEST_DATA has no models/)"
+fi
+echo "not part of this: fuzzing (make fuzz), dependency checks (make deny), benchmarks (make bench)"
