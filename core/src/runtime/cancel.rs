@@ -32,7 +32,9 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("cancelled", &self.cancelled).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("cancelled", &self.cancelled)
+            .finish_non_exhaustive()
     }
 }
 
