@@ -173,9 +173,6 @@ async fn send(sender: &Pieces, piece: Bytes) -> Result<(), Stop> {
 
 /// At most [`TRAILER`] zeros.
 fn zeros(count: u64) -> Bytes {
-    static ZEROS: [u8; TRAILER as usize] = [0; TRAILER as usize];
-    let count = usize::try_from(count)
-        .unwrap_or(usize::MAX)
-        .min(ZEROS.len());
-    Bytes::from_static(&ZEROS[..count])
+    let count = usize::try_from(count.min(TRAILER)).unwrap_or(0);
+    BytesMut::zeroed(count).freeze()
 }

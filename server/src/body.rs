@@ -97,12 +97,12 @@ mod tests {
     use super::*;
 
     const PATIENT: BodyPatience = BodyPatience {
-        idle: Duration::from_secs(60),
-        total: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
+        total: Duration::from_mins(1),
     };
 
     fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+        Instant::now() + Duration::from_mins(1)
     }
 
     fn pieces(pieces: &'static [&'static str]) -> Body {

@@ -13,7 +13,7 @@ struct Cli {
     #[command(flatten)]
     config: Config,
 
-    /// Form of the log, on standard error; RUST_LOG chooses what is in it
+    /// Form of the log, on standard error; `RUST_LOG` chooses what is in it
     #[arg(long, value_name = "FORM", env = "DYNO_LOG_FORMAT", hide_env_values = true,
           value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -64,7 +64,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         signals.next().await;
     };
     tokio::select! {
-        served = serving => Ok(served?),
+        outcome = serving => Ok(outcome?),
         () = twice => anyhow::bail!("stopped by a second signal; requests under way were dropped"),
     }
 }

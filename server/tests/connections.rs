@@ -52,7 +52,7 @@ async fn rubbish_behind_the_preface_ends_the_connection() {
 
 #[tokio::test]
 async fn silence_before_the_preface_is_not_waited_out() {
-    let server = start(|config| config.handshake_timeout = Duration::from_millis(20)).await;
+    let server = start(|config| config.handshake_timeout = Duration::from_millis(500)).await;
     for begun in [&b""[..], b"PRI * HT"] {
         let mut stream = TcpStream::connect(server.addr).await.unwrap();
         stream.write_all(begun).await.unwrap();
@@ -83,9 +83,7 @@ async fn one_connection_too_many_is_closed_and_a_place_comes_free() {
 async fn headers_beyond_the_limit_are_refused_and_the_server_lives() {
     let server = start(|_| {}).await;
     let huge = server.infer("echo").header("x-huge", "x".repeat(32 << 10));
-    if let Ok(answer) = huge.send().await {
-        assert_eq!(answer.status(), 431);
-    }
+    assert_eq!(huge.send().await.unwrap().status(), 431);
     server.assert_well().await;
 }
 
@@ -145,16 +143,8 @@ async fn tls_agrees_on_http2_by_alpn() {
     let old = certified.client().http1_only().build().unwrap();
     assert!(old.get(&url).send().await.is_err());
     // As is plaintext.
-    let plain = TcpStream::connect(server.addr).await.unwrap();
-    assert!(
-        h2::client::handshake(plain)
-            .await
-            .is_ok_and(|(send, connection)| {
-                drop::<h2::client::SendRequest<bytes::Bytes>>(send);
-                drop(connection);
-                true
-            })
-    );
+    let plain = format!("http://{}/v2/health/live", server.addr);
+    assert!(common::client().get(plain).send().await.is_err());
     assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
 }
 
@@ -163,7 +153,7 @@ async fn a_tls_handshake_has_a_time_limit() {
     let certified = Certified::new();
     let server = start(|config| {
         certified.configure(config, "cert.pem", "key.pem");
-        config.handshake_timeout = Duration::from_millis(20);
+        config.handshake_timeout = Duration::from_millis(500);
     })
     .await;
     let mut silent = TcpStream::connect(server.addr).await.unwrap();

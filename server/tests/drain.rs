@@ -15,11 +15,11 @@ async fn requests_under_way_are_answered_and_new_connections_are_not_taken() {
     server.heard("entered").await;
     server.shut_down();
     until(async || TcpStream::connect(server.addr).await.is_err()).await;
-    assert!(!server.served.is_finished(), "it waits for the request");
+    assert!(!server.end.is_finished(), "it waits for the request");
     server.release();
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
-    let served = tokio::time::timeout(PATIENCE, server.served).await;
-    served.unwrap().unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, server.end).await;
+    ended.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -33,15 +33,15 @@ async fn an_idle_connection_does_not_keep_the_server() {
         .unwrap();
     server.assert_well().await;
     server.shut_down();
-    let served = tokio::time::timeout(PATIENCE, server.served).await;
-    served.unwrap().unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, server.end).await;
+    ended.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn connections_are_told_to_go() {
     let mut server = start(|_| {}).await;
     let tcp = TcpStream::connect(server.addr).await.unwrap();
-    let (send, connection) = h2::client::handshake::<_, bytes::Bytes>(tcp).await.unwrap();
+    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
     let told = tokio::spawn(connection);
     let send = send.ready().await.unwrap();
     server.shut_down();
@@ -76,7 +76,7 @@ async fn a_request_that_outlasts_the_drain_is_dropped_and_counted() {
     let waiting = tokio::spawn(server.infer("wait").send());
     server.heard("entered").await;
     server.shut_down();
-    let error = server.served.await.unwrap().unwrap_err();
+    let error = server.end.await.unwrap().unwrap_err();
     assert!(error.to_string().starts_with("1 requests"), "{error}");
     assert!(waiting.await.unwrap().is_err());
     assert_eq!(server.events.recv().await, Some("cancelled"));
@@ -87,7 +87,7 @@ async fn dropping_the_server_ends_its_connections() {
     let mut server = start(|_| {}).await;
     let waiting = tokio::spawn(server.infer("wait").send());
     server.heard("entered").await;
-    server.served.abort();
+    server.end.abort();
     assert!(waiting.await.unwrap().is_err());
     server.heard("cancelled").await;
     assert!(TcpStream::connect(server.addr).await.is_err());

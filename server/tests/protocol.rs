@@ -19,11 +19,15 @@ async fn a_packed_activation_comes_back_as_outputs_with_times_and_load() {
     let times: Vec<_> = timing
         .split(", ")
         .map(|part| part.split_once(";dur=").unwrap())
-        .map(|(name, ms)| (name, ms.parse::<f64>().unwrap()))
         .collect();
     let names: Vec<_> = times.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["receive", "unpack", "queue", "infer"]);
-    assert_eq!(times[3].1, 3.0, "the engine said three milliseconds");
+    assert!(
+        times
+            .iter()
+            .all(|(_, ms)| ms.parse::<f64>().unwrap() >= 0.0)
+    );
+    assert_eq!(times[3].1, "3.000", "as the engine said");
     let expected: Vec<u8> = LOGITS.iter().flat_map(|x| x.to_le_bytes()).collect();
     assert_eq!(answer.bytes().await.unwrap(), expected);
 }

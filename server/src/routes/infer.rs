@@ -210,16 +210,19 @@ fn length(headers: &HeaderMap, limits: Limits, kind: BodyKind) -> Result<usize, 
         BodyKind::Photo => limits.max_photo_bytes,
         BodyKind::StagedPhoto => limits.max_staged_photo_bytes,
     };
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match text.parse::<usize>() {
-        Ok(length) if digits && length <= limit => Ok(length),
-        // Digits that do not parse are a number beyond any limit.
-        _ if digits => Err(Failure::of(
-            ErrorKind::TooLarge,
-            format!("a body of {text} bytes is over the limit of {limit} for this model"),
-        )),
-        _ => Err(invalid("the content-length is not a number")),
-    }
+    // HTTP/2's own reading of the header has let nothing but digits through.
+    let length = text
+        .parse::<u64>()
+        .map_err(|_| invalid("the content-length is not a number"))?;
+    usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= limit)
+        .ok_or_else(|| {
+            Failure::of(
+                ErrorKind::TooLarge,
+                format!("a body of {length} bytes is over the limit of {limit} for this model"),
+            )
+        })
 }
 
 fn invalid(text: &str) -> Failure {

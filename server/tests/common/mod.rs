@@ -99,7 +99,8 @@ pub struct Fake {
     events: mpsc::UnboundedSender<&'static str>,
     release: Mutex<std::sync::mpsc::Receiver<()>>,
     runs: Arc<AtomicUsize>,
-    warm_up: Option<std::sync::mpsc::Receiver<()>>,
+    /// What the warm-up waits for.
+    warm: Option<Mutex<std::sync::mpsc::Receiver<Result<()>>>>,
 }
 
 impl TailEngine for Fake {
@@ -127,7 +128,7 @@ impl TailEngine for Fake {
     fn run(&self, input: Activation, cancel: &Cancel) -> Result<SpanRun> {
         let tensor = input.into_tensors()?.remove(0);
         let (_, TensorData::U8(body)) = tensor.into_parts() else {
-            return Ok(answer(&self.manifest)); // the warm-up
+            return Err(Error::new(ErrorKind::Internal, "not what decode made"));
         };
         self.runs.fetch_add(1, Ordering::SeqCst);
         match body.as_slice() {
@@ -156,8 +157,24 @@ impl TailEngine for Fake {
     }
 
     fn warm_up(&self, _cancel: &Cancel) -> Result<()> {
-        Ok(())
+        match &self.warm {
+            Some(warm) => warm.lock().unwrap().recv().unwrap(),
+            None => Ok(()),
+        }
     }
+}
+
+/// A model whose warm-up ends as it is told to.
+pub fn cold(name: &str) -> (Model, std::sync::mpsc::Sender<Result<()>>) {
+    let (warm, told) = std::sync::mpsc::channel();
+    let fake = Fake {
+        manifest: classifier(),
+        events: mpsc::unbounded_channel().0,
+        release: Mutex::new(std::sync::mpsc::channel().1),
+        runs: Arc::default(),
+        warm: Some(Mutex::new(told)),
+    };
+    (Model::new(name, Arc::new(fake), None).unwrap(), warm)
 }
 
 fn answer(manifest: &Manifest) -> SpanRun {
@@ -185,7 +202,7 @@ pub struct TestServer {
     pub runs: Arc<AtomicUsize>,
     release: std::sync::mpsc::Sender<()>,
     pub stop: Option<oneshot::Sender<()>>,
-    pub served: JoinHandle<Result<()>>,
+    pub end: JoinHandle<Result<()>>,
     folder: tempfile::TempDir,
 }
 
@@ -203,14 +220,14 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
         events: events.clone(),
         release: Mutex::new(released),
         runs: Arc::clone(&runs),
-        warm_up: None,
+        warm: None,
     };
     let maps = Fake {
         manifest: segmenter(),
         events,
         release: Mutex::new(std::sync::mpsc::channel().1),
         runs: Arc::clone(&runs),
-        warm_up: None,
+        warm: None,
     };
     let models = vec![
         Model::new("fake", Arc::new(fake), Some(folder.path())).unwrap(),
@@ -223,7 +240,7 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
     } else {
         "http"
     };
-    let (addr, stop, served) = run(config, models).await;
+    let (addr, stop, end) = run(config, models).await;
     let server = TestServer {
         addr,
         scheme,
@@ -232,7 +249,7 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
         runs,
         release,
         stop: Some(stop),
-        served,
+        end,
         folder,
     };
     if scheme == "http" {
@@ -256,11 +273,11 @@ pub async fn run(
     let server = Server::with_models(config, models).await.unwrap();
     let addr = server.local_addr();
     let (stop, stopped) = oneshot::channel::<()>();
-    let served = tokio::spawn(server.run(async {
+    let end = tokio::spawn(server.run(async {
         // A test that ends early drops the sender: the server then stops as well.
         let _ = stopped.await;
     }));
-    (addr, stop, served)
+    (addr, stop, end)
 }
 
 /// A client of its own: a new one opens a new connection.
