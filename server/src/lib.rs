@@ -1,1 +1,25 @@
-//! y
+//! The DynO server: runs the tails of split CNNs over HTTP/2.
+//!
+//! One request carries a packed activation (or a photo), one answer the model's outputs. The way
+//! through: [`listener`] (connections) → [`routes`] (protocol) → [`admission`] (room, workers) →
+//! [`engine`] (decode, run). `docs/protocol.md` is the protocol, `docs/server.md` how to run it.
+
+mod admission;
+mod answer;
+mod archive;
+mod body;
+mod config;
+mod drain;
+mod engine;
+mod errors;
+mod listener;
+mod models;
+mod observe;
+mod routes;
+mod server;
+mod timing;
+
+pub use config::{Config, parse_duration};
+pub use engine::{BodyKind, BundleEngine, TailEngine};
+pub use models::Model;
+pub use server::Server;

@@ -1,1 +1,121 @@
-fn main() {}
+//! `dyno-server`: flags, logs and signals around [`dyno_server::Server`].
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use dyno_server::{Config, Server};
+use tracing_subscriber::EnvFilter;
+
+/// Runs the tails of split CNNs over HTTP/2.
+#[derive(Debug, Parser)]
+#[command(name = "dyno-server", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+
+    /// Form of the log, on standard error; `RUST_LOG` chooses what is in it
+    #[arg(long, value_name = "FORM", env = "DYNO_LOG_FORMAT", hide_env_values = true,
+          value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.log_format);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(serve(cli.config));
+            // A worker that does not heed its cancellation must not keep the process.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let server = Server::bind(config).await?;
+    println!("listening on {}", server.local_addr());
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let serving = server.run(async {
+        // An error means that the sender is gone, and it goes only after sending.
+        let _ = stopped.await;
+    });
+    let twice = async {
+        signals.next().await;
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        outcome = serving => Ok(outcome?),
+        () = twice => anyhow::bail!("stopped by a second signal; requests under way were dropped"),
+    }
+}
+
+/// SIGTERM and SIGINT (Ctrl-C).
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[allow(clippy::unnecessary_wraps, reason = "fails on Unix")]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

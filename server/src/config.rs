@@ -1,0 +1,297 @@
+//! Every knob of the server, with its default and its bounds.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dyno_core::pixels::MAX_PHOTO_BYTES;
+use dyno_core::{Error, ErrorKind, Result};
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8477);
+const DEFAULT_SPANS: NonZeroU16 = NonZeroU16::MIN.saturating_add(7);
+const DEFAULT_PHOTO_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20) - 1);
+const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(1023);
+const DEFAULT_MAX_DEADLINE: Duration = Duration::from_secs(10);
+const DEFAULT_HANDSHAKE: Duration = Duration::from_secs(5);
+const DEFAULT_BODY_IDLE: Duration = Duration::from_secs(5);
+const DEFAULT_BODY_TOTAL: Duration = Duration::from_secs(30);
+const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Cores that share one worker.
+const CORES_PER_WORKER: usize = 2;
+/// Requests in flight that each worker adds to the capacity.
+const IN_FLIGHT_PER_WORKER: usize = 4;
+/// Requests that may wait beyond those: absorbs a burst of phones waking together.
+const QUEUE: usize = 12;
+/// Longest duration that a flag takes.
+const MAX_DURATION: Duration = Duration::from_hours(24);
+
+/// How a server is set up; the fields are the flags of `dyno-server`.
+///
+/// ```
+/// use dyno_server::Config;
+///
+/// let mut config = Config::new("bundles");
+/// config.listen = "127.0.0.1:0".parse()?;
+/// assert_eq!(config.max_deadline.as_secs(), 10);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, clap::Args)]
+#[non_exhaustive]
+pub struct Config {
+    /// Folder of bundles; the name of a bundle's folder is the model's name
+    #[arg(long, value_name = "DIR", env = "DYNO_BUNDLES", hide_env_values = true)]
+    pub bundles: PathBuf,
+
+    /// Address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "DYNO_LISTEN", hide_env_values = true,
+          default_value_t = DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+
+    /// Certificate chain (PEM), leaf first: turns TLS on
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DYNO_TLS_CERT",
+        hide_env_values = true,
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of the certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DYNO_TLS_KEY",
+        hide_env_values = true,
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// Listen without TLS on addresses that other machines reach (behind a proxy that ends TLS)
+    #[arg(long, env = "DYNO_ALLOW_PLAINTEXT", hide_env_values = true)]
+    pub allow_plaintext: bool,
+
+    /// Refuse to start if any bundle cannot be served, instead of leaving it out
+    #[arg(long, env = "DYNO_STRICT", hide_env_values = true)]
+    pub strict: bool,
+
+    /// Inferences that run at once [default: one for every 2 cores]
+    #[arg(long, value_name = "N", env = "DYNO_WORKERS", hide_env_values = true)]
+    pub workers: Option<NonZeroU16>,
+
+    /// Threads that run one inference together [default: cores / workers]
+    #[arg(long, value_name = "N", env = "DYNO_THREADS", hide_env_values = true)]
+    pub threads: Option<NonZeroU16>,
+
+    /// Requests admitted at once; more are answered 503 [default: 4 x workers + 12]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "DYNO_MAX_IN_FLIGHT",
+        hide_env_values = true
+    )]
+    pub max_in_flight: Option<NonZeroU16>,
+
+    /// Tails kept ready for each model; the least recently used one goes first
+    #[arg(long, value_name = "N", env = "DYNO_SPANS", hide_env_values = true,
+          default_value_t = DEFAULT_SPANS)]
+    pub spans: NonZeroU16,
+
+    /// Most bytes of a photo
+    #[arg(long, value_name = "BYTES", env = "DYNO_MAX_PHOTO_BYTES", hide_env_values = true,
+          default_value_t = DEFAULT_PHOTO_BYTES)]
+    pub max_photo_bytes: NonZeroU32,
+
+    /// Connections open at once; more are closed as they come
+    #[arg(long, value_name = "N", env = "DYNO_MAX_CONNECTIONS", hide_env_values = true,
+          default_value_t = DEFAULT_CONNECTIONS)]
+    pub max_connections: NonZeroU16,
+
+    /// Longest deadline a request may have, and the deadline of those that name none
+    #[arg(long, value_name = "TIME", env = "DYNO_MAX_DEADLINE", hide_env_values = true,
+          default_value = "10s", value_parser = parse_duration)]
+    pub max_deadline: Duration,
+
+    /// Time for a new connection's TLS handshake and HTTP/2 preface
+    #[arg(long, value_name = "TIME", env = "DYNO_HANDSHAKE_TIMEOUT", hide_env_values = true,
+          default_value = "5s", value_parser = parse_duration)]
+    pub handshake_timeout: Duration,
+
+    /// Time between two pieces of a body
+    #[arg(long, value_name = "TIME", env = "DYNO_BODY_IDLE_TIMEOUT", hide_env_values = true,
+          default_value = "5s", value_parser = parse_duration)]
+    pub body_idle_timeout: Duration,
+
+    /// Time for a whole body; the request's deadline counts where it is shorter
+    #[arg(long, value_name = "TIME", env = "DYNO_BODY_TIMEOUT", hide_env_values = true,
+          default_value = "30s", value_parser = parse_duration)]
+    pub body_timeout: Duration,
+
+    /// Time to go on accepting connections after SIGTERM, for load balancers that notice late
+    #[arg(long, value_name = "TIME", env = "DYNO_DRAIN_DELAY", hide_env_values = true,
+          default_value = "0s", value_parser = parse_duration)]
+    pub drain_delay: Duration,
+
+    /// Time for requests in flight to end after SIGTERM
+    #[arg(long, value_name = "TIME", env = "DYNO_DRAIN_TIMEOUT", hide_env_values = true,
+          default_value = "30s", value_parser = parse_duration)]
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults, for the bundles in a folder.
+    pub fn new(bundles: impl Into<PathBuf>) -> Self {
+        Self {
+            bundles: bundles.into(),
+            listen: DEFAULT_LISTEN,
+            tls_cert: None,
+            tls_key: None,
+            allow_plaintext: false,
+            strict: false,
+            workers: None,
+            threads: None,
+            max_in_flight: None,
+            spans: DEFAULT_SPANS,
+            max_photo_bytes: DEFAULT_PHOTO_BYTES,
+            max_connections: DEFAULT_CONNECTIONS,
+            max_deadline: DEFAULT_MAX_DEADLINE,
+            handshake_timeout: DEFAULT_HANDSHAKE,
+            body_idle_timeout: DEFAULT_BODY_IDLE,
+            body_timeout: DEFAULT_BODY_TOTAL,
+            drain_delay: DEFAULT_DRAIN_DELAY,
+            drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+        }
+    }
+
+    /// Certificate and key, if there is to be TLS.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if one of the two is missing, or both are and the
+    /// address is one that other machines reach: activations and photos are private.
+    pub(crate) fn tls_files(&self) -> Result<Option<(&PathBuf, &PathBuf)>> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) if self.allow_plaintext || self.listen.ip().is_loopback() => Ok(None),
+            (None, None) => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "{} can be reached by other machines, and there is no TLS: give --tls-cert \
+                     and --tls-key, listen on a loopback address, or say --allow-plaintext if a \
+                     proxy in front of this server ends TLS",
+                    self.listen
+                ),
+            )),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "TLS needs both --tls-cert and --tls-key",
+            )),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
+            .map_or((cores() / CORES_PER_WORKER).max(1), |n| n.get().into())
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+            .map_or((cores() / self.workers()).max(1), |n| n.get().into())
+    }
+
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+            .map_or(IN_FLIGHT_PER_WORKER * self.workers() + QUEUE, |n| {
+                n.get().into()
+            })
+    }
+
+    /// Most bytes of a photo: the flag's, within what the decoder takes.
+    pub(crate) fn max_photo_bytes(&self) -> usize {
+        usize::try_from(self.max_photo_bytes.get())
+            .unwrap_or(usize::MAX)
+            .min(MAX_PHOTO_BYTES)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// A duration as the flags take it: a whole number of `ms`, `s` or `m`, at most a day.
+///
+/// ```
+/// use std::time::Duration;
+/// use dyno_server::parse_duration;
+///
+/// assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+/// assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+/// assert!(parse_duration("30").is_err());
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: Option<u32> = digits.parse().ok();
+    let unit = match &text[digits.len()..] {
+        "ms" => Some(Duration::from_millis(1)),
+        "s" => Some(Duration::from_secs(1)),
+        "m" => Some(Duration::from_mins(1)),
+        _ => None,
+    };
+    number
+        .zip(unit)
+        .and_then(|(number, unit)| unit.checked_mul(number))
+        .filter(|duration| *duration <= MAX_DURATION)
+        .ok_or_else(|| {
+            format!("'{text}' is not a duration: write 500ms, 30s or 2m, at most 24 hours")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_make_no_sense_are_refused() {
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "1h",
+            "1 s",
+            "1441m",
+            "99999999999ms",
+            "1é",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn plaintext_stays_on_this_machine_unless_asked_for() {
+        let mut config = Config::new("bundles");
+        for local in ["127.0.0.1:0", "127.8.8.8:0", "[::1]:0"] {
+            config.listen = local.parse().unwrap();
+            assert!(config.tls_files().unwrap().is_none());
+        }
+        for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+            config.listen = open.parse().unwrap();
+            let refused = config.tls_files().unwrap_err();
+            assert!(refused.to_string().contains("--tls-cert"), "{refused}");
+        }
+        config.allow_plaintext = true;
+        assert!(config.tls_files().unwrap().is_none());
+        config.tls_cert = Some("cert.pem".into());
+        assert!(config.tls_files().is_err(), "a certificate without a key");
+    }
+
+    #[test]
+    fn capacity_follows_the_workers() {
+        let mut config = Config::new("bundles");
+        config.workers = NonZeroU16::new(3);
+        assert_eq!(config.max_in_flight(), 24);
+        config.max_in_flight = NonZeroU16::new(5);
+        assert_eq!(config.max_in_flight(), 5);
+    }
+}

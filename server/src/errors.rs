@@ -1,0 +1,146 @@
+//! From a kind of error to an HTTP answer: the one place that knows both.
+//!
+//! A handler returns a [`Failure`]; [`crate::observe`] turns it into the JSON body, because only
+//! there the request's id is known that stands in for the details of a server-side defect.
+
+use axum::response::{IntoResponse, Response};
+use dyno_core::{Error, ErrorKind};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// What an overloaded server asks a client to wait: one second. Phones do not wait, they finish
+/// on the device; the header is for everyone else.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// A request that is not answered with 200.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    kind: ErrorKind,
+    text: String,
+}
+
+/// Body of every answer that is not 2xx or 304.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    kind: &'a str,
+}
+
+impl Failure {
+    /// A failure whose status is not the usual one of its kind.
+    pub(crate) fn new(status: StatusCode, kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            text: text.into(),
+        }
+    }
+
+    /// A failure of a kind, with the kind's status.
+    pub(crate) fn of(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self::new(status_of(kind), kind, text)
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The answer. Messages of server-side failures go to the log under `request_id`, not to the
+    /// client: they may name files, shapes of memory and library versions.
+    pub(crate) fn render(&self, request_id: &str) -> Response {
+        let hidden = if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(request_id, kind = %self.kind, error = %self.text, "request failed");
+            Some(format!(
+                "the server failed on this request; its log has the reason under id {request_id}"
+            ))
+        } else {
+            None
+        };
+        let mut response = json(
+            self.status,
+            &ErrorBody {
+                error: hidden.as_deref().unwrap_or(&self.text),
+                kind: self.kind.as_str(),
+            },
+        );
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        response
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::of(error.kind(), error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    /// A carrier without a body: see the module's comment.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => (status, [(CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => Failure::of(ErrorKind::Internal, error.to_string()).into_response(),
+    }
+}
+
+/// The status that goes with a kind; kinds this build does not know are the server's fault.
+fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::InvalidArgument | ErrorKind::InvalidImage | ErrorKind::InvalidActivation => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::BundleMismatch => StatusCode::CONFLICT,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::UnsupportedActivation => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        // Only the deadline cancels a request that still has a client to answer.
+        ErrorKind::DeadlineExceeded | ErrorKind::Cancelled => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_client_caused_is_a_client_error() {
+        let client: Vec<_> = ErrorKind::ALL
+            .iter()
+            .filter(|&&kind| status_of(kind).is_client_error())
+            .map(|kind| kind.as_str())
+            .collect();
+        assert_eq!(
+            client,
+            [
+                "invalid_argument",
+                "invalid_image",
+                "bundle_mismatch",
+                "invalid_activation",
+                "unsupported_activation",
+                "not_found",
+                "too_large",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_overloaded_answer_says_when_to_come_back() {
+        let response = Failure::of(ErrorKind::Overloaded, "full").render("r1");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+    }
+}

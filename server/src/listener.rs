@@ -1,0 +1,348 @@
+//! The accept loop and the life of a connection: TLS, HTTP/2 preface, limits, GOAWAY.
+//!
+//! The server speaks HTTP/2 and nothing else, so that there is one set of limits and no request
+//! smuggling. `axum::serve` is not used: it sets no timer and hides HTTP/2's settings.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use dyno_core::{Error, ErrorKind, Result};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::drain::Lifecycle;
+use crate::routes::App;
+
+/// Streams a connection may have open: a phone needs fewer than ten, a proxy shares one among many.
+const MAX_STREAMS: u32 = 100;
+/// Bytes of a request's headers.
+const MAX_HEADER_LIST: u32 = 16 << 10;
+/// Smallest receive window of a stream; the largest activation fits if it is not above
+/// [`MAX_STREAM_WINDOW`], so that an upload never waits for a window update.
+const MIN_STREAM_WINDOW: u32 = 2 << 20;
+const MAX_STREAM_WINDOW: u32 = 16 << 20;
+/// Streams' windows that a connection's window holds.
+const STREAMS_PER_WINDOW: u32 = 4;
+/// Pings that find out about phones that have gone without a word.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rest after an accept that failed for want of file descriptors or memory: trying again at once
+/// would spin until a connection ends.
+const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// How an HTTP/2 connection starts (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes of a request in another protocol that are read and forgotten.
+const REFUSED_BYTES: u64 = 64 << 10;
+/// What anyone else hears: a word for people whose curl lacks an option.
+const HTTP2_ONLY: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
+    connection: close\r\ncontent-type: text/plain\r\ncontent-length: 71\r\n\r\n\
+    This server speaks HTTP/2 only; with curl, add --http2-prior-knowledge\n";
+
+/// A bound address.
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    tls: Option<Tls>,
+    places: Arc<Semaphore>,
+    shared: Arc<Shared>,
+}
+
+/// What every connection needs.
+struct Shared {
+    http: http2::Builder<Tracked>,
+    router: Router,
+    lifecycle: Arc<Lifecycle>,
+    requests: TaskTracker,
+    handshake_timeout: Duration,
+}
+
+/// A connection just accepted.
+pub(crate) struct Accepted {
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+    place: OwnedSemaphorePermit,
+    shared: Arc<Shared>,
+}
+
+impl Listener {
+    pub(crate) async fn bind(
+        config: &Config,
+        tls: Option<Tls>,
+        app: &App,
+        router: Router,
+    ) -> Result<Self> {
+        let tcp = TcpListener::bind(config.listen).await.map_err(|error| {
+            let message = format!("cannot listen on {}", config.listen);
+            Error::with_source(ErrorKind::Io, message, error)
+        })?;
+        let requests = TaskTracker::new();
+        Ok(Self {
+            tcp,
+            tls,
+            places: Arc::new(Semaphore::new(config.max_connections.get().into())),
+            shared: Arc::new(Shared {
+                http: http(&requests, stream_window(app)),
+                router,
+                lifecycle: Arc::clone(&app.lifecycle),
+                requests,
+                handshake_timeout: config.handshake_timeout,
+            }),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
+        self.tcp
+            .local_addr()
+            .map_err(|error| Error::with_source(ErrorKind::Io, "the socket has no address", error))
+    }
+
+    /// The next connection that there is a place for; others are closed as they come, which a
+    /// client takes as "finish on the device" at once. Dropping the future loses no connection.
+    pub(crate) async fn accept(&self) -> Accepted {
+        loop {
+            let (stream, peer) = match self.tcp.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    if !is_the_peers(&error) {
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
+                    continue;
+                }
+            };
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return Accepted {
+                    stream,
+                    peer,
+                    tls: self.tls.clone(),
+                    place,
+                    shared: Arc::clone(&self.shared),
+                };
+            }
+            tracing::warn!(%peer, "too many connections: closed a new one");
+        }
+    }
+
+    /// Gives the address back; returns the requests still under way.
+    pub(crate) fn close(self) -> TaskTracker {
+        self.shared.requests.clone()
+    }
+}
+
+impl Accepted {
+    /// Serves the connection on a task of its own; forgets those that have ended.
+    pub(crate) fn spawn_on(self, connections: &mut JoinSet<()>) {
+        while connections.try_join_next().is_some() {}
+        let leave = self.shared.lifecycle.leave();
+        connections.spawn(async move {
+            let peer = self.peer;
+            if let Err(error) = self.serve(leave).await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+        });
+    }
+
+    async fn serve(self, leave: impl Future<Output = ()>) -> std::io::Result<()> {
+        let Self {
+            stream,
+            tls,
+            place,
+            shared,
+            ..
+        } = self;
+        // Answers are small and waited for.
+        stream.set_nodelay(true)?;
+        let patience = tokio::time::sleep(shared.handshake_timeout);
+        let result = match tls {
+            None => serve(stream, patience, leave, &shared).await,
+            Some(Tls(acceptor)) => {
+                let mut patience = pin!(patience);
+                let stream = tokio::select! {
+                    stream = acceptor.accept(stream) => stream?,
+                    () = &mut patience => return Err(timed_out()),
+                };
+                serve(stream, patience, leave, &shared).await
+            }
+        };
+        drop(place);
+        result
+    }
+}
+
+/// Reads the preface until `patience` ends, then serves HTTP/2 until the peer or `leave` ends it.
+async fn serve<S>(
+    stream: S,
+    patience: impl Future<Output = ()>,
+    leave: impl Future<Output = ()>,
+    shared: &Shared,
+) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let preface = async {
+        if !read_preface(&mut reader).await? {
+            writer.write_all(HTTP2_ONLY).await?;
+            writer.shutdown().await?;
+            // Closing on unread bytes would reset the connection, and the words with it.
+            let mut rest = (&mut reader).take(REFUSED_BYTES);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+            return Err(std::io::Error::other("the peer does not speak HTTP/2"));
+        }
+        Ok(())
+    };
+    tokio::select! {
+        read = preface => read?,
+        () = patience => return Err(timed_out()),
+    }
+
+    let stream = tokio::io::join(PREFACE.chain(reader), writer);
+    let service = TowerToHyperService::new(shared.router.clone());
+    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        ended = connection.as_mut() => return ended.map_err(std::io::Error::other),
+        () = leave => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(std::io::Error::other)
+}
+
+/// Whether the first bytes are HTTP/2's; stops at the first one that is not.
+async fn read_preface(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<bool> {
+    let mut buffer = [0; PREFACE.len()];
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let read = reader.read(&mut buffer[filled..]).await?;
+        filled += read;
+        if read == 0 || !PREFACE.starts_with(&buffer[..filled]) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn http(requests: &TaskTracker, stream_window: u32) -> http2::Builder<Tracked> {
+    let mut http = http2::Builder::new(Tracked(requests.clone()));
+    // Fixed windows: hyper's adaptive one starts at 64 KiB and makes the first uploads of every
+    // connection wait.
+    http.timer(TokioTimer::new())
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(stream_window * STREAMS_PER_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    http
+}
+
+/// The largest activation, rounded up to a power of two, within the bounds.
+fn stream_window(app: &App) -> u32 {
+    let largest = app
+        .models
+        .iter()
+        .map(|served| served.limits.max_activation_bytes)
+        .max()
+        .unwrap_or(0);
+    u32::try_from(largest)
+        .ok()
+        .and_then(u32::checked_next_power_of_two)
+        .unwrap_or(MAX_STREAM_WINDOW)
+        .clamp(MIN_STREAM_WINDOW, MAX_STREAM_WINDOW)
+}
+
+/// Runs each request as a task that can be waited for until its answer has gone out.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
+
+/// Certificate and key, ready for handshakes.
+#[derive(Clone)]
+pub(crate) struct Tls(TlsAcceptor);
+
+impl Tls {
+    /// Fails with [`ErrorKind::InvalidArgument`], naming the file, if there is no certificate or
+    /// key in it, or the two do not belong together.
+    pub(crate) fn from_files(cert: &Path, key: &Path) -> Result<Self> {
+        let bad = |path: &Path, what: &str, error: &dyn std::fmt::Display| {
+            let message = format!("{}: {what}: {error}", path.display());
+            Error::new(ErrorKind::InvalidArgument, message)
+        };
+        let chain = CertificateDer::pem_file_iter(cert)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| bad(cert, "no certificate (PEM) can be read", &error))?;
+        if chain.is_empty() {
+            return Err(bad(cert, "no certificate (PEM) can be read", &"none found"));
+        }
+        let private = PrivateKeyDer::from_pem_file(key)
+            .map_err(|error| bad(key, "no private key (PEM) can be read", &error))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::with_source(ErrorKind::Internal, "no TLS version", error))?
+            .with_no_client_auth()
+            .with_single_cert(chain, private)
+            .map_err(|error| bad(key, "certificate and key cannot be used together", &error))?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+}
+
+/// Whether an accept failed because its peer had gone already: nothing of ours is short then.
+fn is_the_peers(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    matches!(
+        error.kind(),
+        Io::ConnectionAborted | Io::ConnectionReset | Io::ConnectionRefused
+    )
+}
+
+fn timed_out() -> std::io::Error {
+    std::io::ErrorKind::TimedOut.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_whole_preface_is_http2() {
+        assert!(read_preface(&mut &PREFACE[..]).await.unwrap());
+        for other in [
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            b"PRI * HTTP/2.0\r\n",
+            b"",
+            b"\x16\x03\x01",
+        ] {
+            assert!(!read_preface(&mut &other[..]).await.unwrap());
+        }
+    }
+
+    #[test]
+    fn the_refusal_is_well_formed_http1() {
+        let text = std::str::from_utf8(HTTP2_ONLY).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("content-length: {}", body.len())));
+    }
+}

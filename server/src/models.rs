@@ -1,0 +1,350 @@
+//! The models at hand, by name: a map that is filled at the start and only read afterwards.
+//!
+//! A request's model name is looked up in the map and never becomes part of a path.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dyno_core::bundle::{Bundle, Cut, Manifest};
+use dyno_core::pixels::Preprocess;
+use dyno_core::runtime::SpanOptions;
+use dyno_core::{Error, ErrorKind, Result, TensorSpec, pack};
+use serde::Serialize;
+
+use crate::archive::Archive;
+use crate::config::Config;
+use crate::engine::{BundleEngine, TailEngine};
+
+/// File that makes a folder a bundle.
+const BUNDLE_JSON: &str = "bundle.json";
+/// Longest name of a model.
+const MAX_NAME: usize = 64;
+/// What a staged photo may take beyond its pixels: headers, colour profile, an incompressible PNG.
+const STAGED_OVERHEAD: usize = 64 << 10;
+/// Bytes per pixel of a staged photo, at most.
+const STAGED_BYTES_PER_PIXEL: usize = 4;
+
+/// A model and what runs its tails.
+pub struct Model {
+    pub(crate) name: String,
+    pub(crate) engine: Arc<dyn TailEngine>,
+    pub(crate) archive: Option<Arc<Archive>>,
+}
+
+impl Model {
+    /// A model under a name of its own; `folder` holds its bundle, for download.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] unless the name is 1 to 64 of `A-Z a-z 0-9 . _ -`,
+    /// and with [`ErrorKind::InvalidBundle`] or [`ErrorKind::Io`] if the folder lacks a file.
+    pub fn new(
+        name: impl Into<String>,
+        engine: Arc<dyn TailEngine>,
+        folder: Option<&Path>,
+    ) -> Result<Self> {
+        let name = name.into();
+        check_name(&name)?;
+        let archive = folder
+            .map(|folder| Archive::new(folder, BUNDLE_JSON, engine.manifest()).map(Arc::new))
+            .transpose()?;
+        Ok(Self {
+            name,
+            engine,
+            archive,
+        })
+    }
+
+    fn open(name: &str, folder: &Path, options: SpanOptions) -> Result<Self> {
+        check_name(name)?;
+        let bundle = Arc::new(Bundle::open(folder)?);
+        let engine = BundleEngine::new(bundle, options)?;
+        Self::new(name, Arc::new(engine), Some(folder))
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("name", &self.name)
+            .field("hash", &self.engine.manifest().hash)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A model as requests see it: with its limits and its description made.
+pub(crate) struct Served {
+    pub(crate) model: Model,
+    pub(crate) limits: Limits,
+    /// JSON.
+    pub(crate) metadata: Bytes,
+}
+
+/// Most bytes of a body, exactly as `GET /v1/models/{model}` states them.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the names are the protocol's")]
+pub(crate) struct Limits {
+    pub(crate) max_activation_bytes: usize,
+    pub(crate) max_photo_bytes: usize,
+    pub(crate) max_staged_photo_bytes: usize,
+}
+
+/// The models by name.
+pub(crate) struct Registry(BTreeMap<String, Served>);
+
+/// A folder that is not served, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) folder: String,
+    pub(crate) error: Error,
+}
+
+impl Registry {
+    /// Fails with [`ErrorKind::InvalidArgument`] if there are no models or two of one name.
+    pub(crate) fn new(models: Vec<Model>, max_photo_bytes: usize) -> Result<Self> {
+        let mut map = BTreeMap::new();
+        for model in models {
+            let name = model.name.clone();
+            let served = Served::new(model, max_photo_bytes)?;
+            if map.insert(name.clone(), served).is_some() {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("two models are named '{name}'"),
+                ));
+            }
+        }
+        if map.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "there is no model to serve",
+            ));
+        }
+        Ok(Self(map))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Served> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Served> {
+        self.0.values()
+    }
+}
+
+/// Opens every bundle in the configured folder. Blocking: hashes all their files.
+///
+/// Fails if none can be served, or if one cannot and the configuration is strict.
+pub(crate) fn open_all(config: &Config) -> Result<(Vec<Model>, Vec<Refused>)> {
+    let options = SpanOptions {
+        threads: config.threads(),
+        capacity: config.spans.get().into(),
+    };
+    let mut models = Vec::new();
+    let mut refused = Vec::new();
+    for folder in bundle_folders(&config.bundles)? {
+        let name = folder
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        match Model::open(&name, &folder, options.clone()) {
+            Ok(model) => models.push(model),
+            Err(error) if config.strict => {
+                return Err(error.context(format!("bundle '{}'", name.escape_debug())));
+            }
+            Err(error) => refused.push(Refused {
+                folder: name,
+                error,
+            }),
+        }
+    }
+    if models.is_empty() {
+        return Err(none_opened(&config.bundles, &refused));
+    }
+    Ok((models, refused))
+}
+
+fn bundle_folders(root: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let listed = |error| Error::io(root, "list the bundles in", error);
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(listed)? {
+        let folder = entry.map_err(listed)?.path();
+        if folder.join(BUNDLE_JSON).is_file() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn none_opened(root: &Path, refused: &[Refused]) -> Error {
+    if refused.is_empty() {
+        return Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "{} has no sub-folder with a {BUNDLE_JSON}: make one with `dyno prepare`",
+                root.display()
+            ),
+        );
+    }
+    let reasons: Vec<_> = refused
+        .iter()
+        .map(|refused| format!("{}: {}", refused.folder.escape_debug(), refused.error))
+        .collect();
+    Error::new(
+        ErrorKind::InvalidBundle,
+        format!(
+            "no bundle in {} can be served: {}",
+            root.display(),
+            reasons.join("; ")
+        ),
+    )
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    // "." and ".." would vanish from every URL on its way here.
+    let dots = name.bytes().all(|b| b == b'.');
+    if dots || name.len() > MAX_NAME || !name.bytes().all(allowed) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "'{}' cannot be a model's name: take 1 to {MAX_NAME} of A-Z a-z 0-9 . _ -",
+                name.escape_debug()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+impl Served {
+    fn new(model: Model, max_photo_bytes: usize) -> Result<Self> {
+        let manifest = model.engine.manifest();
+        let limits = Limits::new(manifest, max_photo_bytes);
+        let metadata = serde_json::to_vec(&Metadata::new(&model.name, manifest, limits))
+            .map_err(|error| {
+                Error::with_source(ErrorKind::Internal, "cannot describe a model", error)
+            })?
+            .into();
+        Ok(Self {
+            model,
+            limits,
+            metadata,
+        })
+    }
+}
+
+impl Limits {
+    fn new(manifest: &Manifest, max_photo_bytes: usize) -> Self {
+        let Preprocess { height, width, .. } = manifest.preprocess;
+        let staged = height
+            .saturating_mul(width)
+            .saturating_mul(STAGED_BYTES_PER_PIXEL)
+            .saturating_add(STAGED_OVERHEAD);
+        Self {
+            max_activation_bytes: manifest.cuts[..manifest.last_cut()]
+                .iter()
+                .map(pack::max_message_bytes)
+                .max()
+                .unwrap_or(0),
+            max_photo_bytes,
+            max_staged_photo_bytes: staged.min(max_photo_bytes),
+        }
+    }
+}
+
+/// Answer of `GET /v1/models/{model}`.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    model: &'a str,
+    hash: &'a str,
+    format: u32,
+    input: &'a TensorSpec,
+    outputs: &'a [TensorSpec],
+    preprocess: &'a Preprocess,
+    labels: &'a [String],
+    cuts: Vec<CutRow<'a>>,
+    limits: Limits,
+}
+
+#[derive(Serialize)]
+struct CutRow<'a> {
+    #[serde(flatten)]
+    cut: &'a Cut,
+    elements: usize,
+    /// Absent from the last row, behind which there is nothing to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_activation_bytes: Option<usize>,
+}
+
+impl<'a> Metadata<'a> {
+    fn new(name: &'a str, manifest: &'a Manifest, limits: Limits) -> Self {
+        let last = manifest.last_cut();
+        Self {
+            model: name,
+            hash: manifest.hash.as_str(),
+            format: manifest.format,
+            input: &manifest.input,
+            outputs: &manifest.outputs,
+            preprocess: &manifest.preprocess,
+            labels: &manifest.labels,
+            cuts: manifest
+                .cuts
+                .iter()
+                .enumerate()
+                .map(|(index, cut)| CutRow {
+                    cut,
+                    elements: cut.elements(),
+                    max_activation_bytes: (index < last).then(|| pack::max_message_bytes(cut)),
+                })
+                .collect(),
+            limits,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_plain() {
+        for good in ["resnet18", "a", "yolox_nano-416.v2", &"n".repeat(64)] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "a b",
+            "ä",
+            "a\0",
+            &"n".repeat(65),
+        ] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_bundles_says_how_to_make_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("not-a-bundle")).unwrap();
+        let error = open_all(&Config::new(folder.path())).unwrap_err();
+        assert!(error.to_string().contains("dyno prepare"), "{error}");
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = folder.path().join("broken");
+        std::fs::create_dir(&broken).unwrap();
+        std::fs::write(broken.join(BUNDLE_JSON), "{").unwrap();
+        for strict in [false, true] {
+            let mut config = Config::new(folder.path());
+            config.strict = strict;
+            let error = open_all(&config).unwrap_err();
+            assert!(error.to_string().contains("broken"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Around every request: an id, a log line, error bodies, and a net under panics.
+//!
+//! The line has sizes, times and the outcome; never a body, an output or a label, and of what the
+//! client wrote only the name of a model that exists.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use dyno_core::ErrorKind;
+use futures_util::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::errors::Failure;
+use crate::timing::{Timing, millis};
+
+/// Carries the id that the log has, in every answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("dyno-request-id");
+
+/// What a handler leaves for the log line.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    pub(crate) model: Option<String>,
+    pub(crate) cut: Option<usize>,
+    pub(crate) bytes: Option<usize>,
+    pub(crate) timing: Option<Timing>,
+}
+
+/// One request's entry in the log; cloned into the request's extensions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record(Arc<Mutex<Details>>);
+
+impl Record {
+    pub(crate) fn details(&self) -> MutexGuard<'_, Details> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The outermost layer.
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+    let mut line = Line::new(&request);
+    request.extensions_mut().insert(line.record.clone());
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut response = answered.unwrap_or_else(|_| {
+        use axum::response::IntoResponse as _;
+        Failure::of(ErrorKind::Internal, "a handler panicked").into_response()
+    });
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        line.kind = Some(failure.kind());
+        let headers = std::mem::take(response.headers_mut());
+        response = failure.render(&line.id);
+        for (name, value) in headers {
+            if let Some(name) = name.filter(|name| !response.headers().contains_key(name)) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&line.id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    line.status = Some(response.status());
+    response
+}
+
+/// Written when it is dropped, so that requests whose client goes away leave one too.
+struct Line {
+    id: String,
+    method: Method,
+    /// The route's pattern, not the path.
+    route: Option<MatchedPath>,
+    record: Record,
+    started: Instant,
+    status: Option<StatusCode>,
+    kind: Option<ErrorKind>,
+}
+
+impl Line {
+    fn new(request: &Request) -> Self {
+        Self {
+            id: next_id(),
+            method: request.method().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            record: Record::default(),
+            started: Instant::now(),
+            status: None,
+            kind: None,
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let details = self.record.details();
+        let ms = details.timing.map(|timing| timing.ms());
+        let kind = match (self.kind, self.status) {
+            (None, None) => Some(ErrorKind::Cancelled),
+            (kind, _) => kind,
+        };
+        tracing::info!(
+            request_id = %self.id,
+            method = %self.method,
+            route = self.route.as_ref().map(MatchedPath::as_str),
+            model = details.model.as_deref(),
+            cut = details.cut,
+            bytes = details.bytes,
+            status = self.status.map(|status| status.as_u16()),
+            kind = kind.map(ErrorKind::as_str),
+            receive_ms = ms.map(|ms| ms.receive),
+            unpack_ms = ms.map(|ms| ms.unpack),
+            queue_ms = ms.map(|ms| ms.queue),
+            infer_ms = ms.map(|ms| ms.infer),
+            total_ms = millis(self.started.elapsed()),
+            "request"
+        );
+    }
+}
+
+/// Unique within this process, and between its runs as far as the clock moves on.
+fn next_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static STARTED: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs())
+    });
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}-{number:06x}", *STARTED)
+}

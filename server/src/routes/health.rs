@@ -1,0 +1,27 @@
+//! Liveness and readiness, at the paths of the Open Inference Protocol that probes know.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::json;
+
+use super::App;
+use crate::errors::json;
+
+/// 200 for as long as the process answers at all.
+pub(super) async fn live() -> Response {
+    json(StatusCode::OK, &json!({ "live": true }))
+}
+
+/// 200 once every model is warm, 503 before that and from the start of a drain.
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+    let ready = app.lifecycle.is_ready();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json(status, &json!({ "ready": ready }))
+}

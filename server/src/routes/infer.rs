@@ -1,0 +1,238 @@
+//! `POST /v1/models/{model}/infer`: from headers to outputs.
+//!
+//! The order of the checks is what keeps an overloaded or abused server cheap: everything that the
+//! headers can decide is decided before the first byte of the body is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use dyno_core::ErrorKind;
+use dyno_core::bundle::BundleHash;
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tokio::time::Instant;
+
+use super::{App, BUNDLE, LOAD, single};
+use crate::answer::{self, Answer};
+use crate::body;
+use crate::engine::{BodyKind, work};
+use crate::errors::Failure;
+use crate::models::{Limits, Served};
+use crate::observe::Record;
+use crate::timing::Timing;
+
+const PHOTO: HeaderName = HeaderName::from_static("dyno-photo");
+const DEADLINE_MS: HeaderName = HeaderName::from_static("dyno-deadline-ms");
+const PACKED_TYPE: &str = "application/vnd.dyno.activation";
+const PHOTO_TYPES: [&str; 3] = ["image/jpeg", "image/png", "image/webp"];
+
+/// `POST /v1/models/{model}/infer`
+pub(super) async fn infer(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+    Extension(record): Extension<Record>,
+    request: Request,
+) -> Response {
+    let arrived = Instant::now();
+    let mut response = match app.model(name) {
+        Ok(served) => {
+            record.details().model = Some(served.model.name.clone());
+            run(&app, served, &record, request, arrived)
+                .await
+                .unwrap_or_else(Failure::into_response)
+        }
+        Err(failure) => failure.into_response(),
+    };
+    if !response.headers().contains_key(LOAD)
+        && let Ok(load) = HeaderValue::from_str(&app.admission.load().header())
+    {
+        response.headers_mut().insert(LOAD, load);
+    }
+    response
+}
+
+async fn run(
+    app: &App,
+    served: &Served,
+    record: &Record,
+    request: Request,
+    arrived: Instant,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let hash = &served.model.engine.manifest().hash;
+    let ask = Ask::read(&parts.headers, hash, served.limits)?;
+    record.details().bytes = Some(ask.length);
+    let deadline = arrived
+        + ask
+            .deadline
+            .map_or(app.max_deadline, |d| d.min(app.max_deadline));
+
+    let place = app.admission.admit()?;
+    let received = body::receive(body, ask.length, app.patience, deadline).await?;
+
+    let engine = Arc::clone(&served.model.engine);
+    let Ask { kind, answer, .. } = ask;
+    let computed = app
+        .admission
+        .run(place, deadline, move |cancel| {
+            let work = work(&*engine, received.bytes, kind, cancel)?;
+            let payload = answer.encode(&work.outputs, engine.manifest())?;
+            Ok((work, payload))
+        })
+        .await?;
+
+    let (work, payload) = computed.value;
+    let timing = Timing {
+        receive: received.elapsed,
+        unpack: work.unpack,
+        queue: computed.queue + work.waited,
+        infer: work.infer,
+    };
+    let mut details = record.details();
+    details.cut = Some(work.cut);
+    details.timing = Some(timing);
+    drop(details);
+    let load = app.admission.load();
+    computed.place.leave();
+    Ok((
+        [
+            (
+                HeaderName::from_static("server-timing"),
+                timing.server_timing(),
+            ),
+            (LOAD, load.header()),
+            (BUNDLE, hash.to_string()),
+        ],
+        payload.into_response(&served.model.name, hash, timing),
+    )
+        .into_response())
+}
+
+/// What the headers ask for.
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    kind: BodyKind,
+    answer: Answer,
+    /// Bytes of the body; within the limit.
+    length: usize,
+    deadline: Option<Duration>,
+}
+
+impl Ask {
+    fn read(headers: &HeaderMap, hash: &BundleHash, limits: Limits) -> Result<Self, Failure> {
+        let kind = body_kind(headers)?;
+        check_bundle(headers, hash, kind)?;
+        let deadline = deadline(headers)?;
+        let answer = answer::accepted(single(headers, &ACCEPT)?, kind)?;
+        let length = length(headers, limits, kind)?;
+        Ok(Self {
+            kind,
+            answer,
+            length,
+            deadline,
+        })
+    }
+}
+
+fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Failure> {
+    if let Some(encoding) = single(headers, &CONTENT_ENCODING)?
+        && !encoding.eq_ignore_ascii_case("identity")
+    {
+        return Err(unsupported(
+            "a content-encoding is not taken: activations and photos are compressed already",
+        ));
+    }
+    let media = single(headers, &CONTENT_TYPE)?.unwrap_or_default();
+    let media = media.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case(PACKED_TYPE) {
+        return Ok(BodyKind::Packed);
+    }
+    if !PHOTO_TYPES.iter().any(|t| media.eq_ignore_ascii_case(t)) {
+        return Err(unsupported(&format!(
+            "the content-type must be {PACKED_TYPE} or one of {}",
+            PHOTO_TYPES.join(", ")
+        )));
+    }
+    match single(headers, &PHOTO)? {
+        None => Ok(BodyKind::Photo),
+        Some("staged") => Ok(BodyKind::StagedPhoto),
+        Some(_) => Err(invalid("the dyno-photo header can only be 'staged'")),
+    }
+}
+
+fn check_bundle(headers: &HeaderMap, hash: &BundleHash, kind: BodyKind) -> Result<(), Failure> {
+    let Some(theirs) = single(headers, &BUNDLE)? else {
+        return if kind == BodyKind::Packed {
+            Err(invalid(
+                "a packed activation needs a dyno-bundle header with the hash of its bundle",
+            ))
+        } else {
+            Ok(())
+        };
+    };
+    let theirs = BundleHash::parse(theirs)
+        .map_err(|_| invalid("the dyno-bundle header must be 64 lower-case hex digits"))?;
+    if theirs != *hash {
+        return Err(Failure::of(
+            ErrorKind::BundleMismatch,
+            format!("this server has bundle {hash} of the model, the client another"),
+        ));
+    }
+    Ok(())
+}
+
+fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+    let Some(text) = single(headers, &DEADLINE_MS)? else {
+        return Ok(None);
+    };
+    match text.parse::<u32>() {
+        Ok(ms @ 1..) => Ok(Some(Duration::from_millis(ms.into()))),
+        _ => Err(invalid(
+            "the dyno-deadline-ms header must be 1 to 4294967295 milliseconds",
+        )),
+    }
+}
+
+fn length(headers: &HeaderMap, limits: Limits, kind: BodyKind) -> Result<usize, Failure> {
+    let text = single(headers, &CONTENT_LENGTH)?.ok_or_else(|| {
+        Failure::new(
+            StatusCode::LENGTH_REQUIRED,
+            ErrorKind::InvalidArgument,
+            "the request needs a content-length",
+        )
+    })?;
+    let limit = match kind {
+        BodyKind::Packed => limits.max_activation_bytes,
+        BodyKind::Photo => limits.max_photo_bytes,
+        BodyKind::StagedPhoto => limits.max_staged_photo_bytes,
+    };
+    // HTTP/2's own reading of the header has let nothing but digits through.
+    let length = text
+        .parse::<u64>()
+        .map_err(|_| invalid("the content-length is not a number"))?;
+    usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= limit)
+        .ok_or_else(|| {
+            Failure::of(
+                ErrorKind::TooLarge,
+                format!("a body of {length} bytes is over the limit of {limit} for this model"),
+            )
+        })
+}
+
+fn invalid(text: &str) -> Failure {
+    Failure::of(ErrorKind::InvalidArgument, text)
+}
+
+fn unsupported(text: &str) -> Failure {
+    Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind::InvalidArgument,
+        text,
+    )
+}

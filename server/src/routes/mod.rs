@@ -1,0 +1,107 @@
+//! The protocol's paths and headers; `docs/protocol.md` describes them.
+
+mod health;
+mod infer;
+mod models;
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, Path};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use dyno_core::ErrorKind;
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::Semaphore;
+
+use crate::admission::Admission;
+use crate::body::BodyPatience;
+use crate::config::Config;
+use crate::drain::Lifecycle;
+use crate::errors::Failure;
+use crate::models::{Registry, Served};
+use crate::observe::observe;
+
+/// Hash of the bundle: demanded of packed requests, stated in answers.
+const BUNDLE: HeaderName = HeaderName::from_static("dyno-bundle");
+/// How busy the server is.
+const LOAD: HeaderName = HeaderName::from_static("dyno-load");
+
+/// Bundle downloads at once: updates must not starve inference of its connection or disk.
+const MAX_DOWNLOADS: usize = 16;
+
+/// What handlers share.
+pub(crate) struct App {
+    pub(crate) models: Registry,
+    pub(crate) admission: Admission,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    downloads: Arc<Semaphore>,
+    patience: BodyPatience,
+    max_deadline: std::time::Duration,
+}
+
+impl App {
+    pub(crate) fn new(config: &Config, models: Registry, lifecycle: Arc<Lifecycle>) -> Self {
+        Self {
+            models,
+            admission: Admission::new(config.max_in_flight(), config.workers()),
+            lifecycle,
+            downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
+            patience: BodyPatience {
+                idle: config.body_idle_timeout,
+                total: config.body_timeout,
+            },
+            max_deadline: config.max_deadline,
+        }
+    }
+
+    /// The model that a path names.
+    fn model(&self, name: Result<Path<String>, PathRejection>) -> Result<&Served, Failure> {
+        name.ok()
+            .and_then(|Path(name)| self.models.get(&name))
+            .ok_or_else(|| {
+                Failure::of(
+                    ErrorKind::NotFound,
+                    "there is no such model here: GET /v1/models lists them",
+                )
+            })
+    }
+}
+
+/// Everything the server answers.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{model}", get(models::metadata))
+        .route("/v1/models/{model}/bundle", get(models::download))
+        .route("/v1/models/{model}/infer", post(infer::infer))
+        .route("/v2/health/live", get(health::live))
+        .route("/v2/health/ready", get(health::ready))
+        .fallback(async || Failure::of(ErrorKind::NotFound, "there is no such path here"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                ErrorKind::InvalidArgument,
+                "this path does not take this method: the allow header lists those it takes",
+            )
+        })
+        // `infer` has limits of its own, read from the bundle.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(observe))
+        .with_state(app)
+}
+
+/// A header that may be given once, in visible ASCII.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    match (value.to_str(), values.next()) {
+        (Ok(value), None) => Ok(Some(value.trim())),
+        _ => Err(Failure::of(
+            ErrorKind::InvalidArgument,
+            format!("the {name} header must be given once, in plain ASCII"),
+        )),
+    }
+}

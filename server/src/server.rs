@@ -1,0 +1,201 @@
+//! The server as a whole: bound, run, drained.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use dyno_core::runtime::Cancel;
+use dyno_core::{Error, ErrorKind, Result};
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::drain::{self, Lifecycle, Phase};
+use crate::listener::{Listener, Tls};
+use crate::models::{self, Model, Refused, Registry};
+use crate::routes::{App, router};
+
+/// A server that has its address and its models, and waits to be run.
+///
+/// ```
+/// use dyno_server::{Config, Server};
+///
+/// # tokio_test(async {
+/// let empty = std::env::temp_dir();
+/// let mut config = Config::new(empty.join("no bundles here"));
+/// config.listen = "127.0.0.1:0".parse()?;
+/// match Server::bind(config).await {
+///     Ok(server) => {
+///         println!("listening on {}", server.local_addr());
+///         server.run(async { /* a signal */ }).await?;
+///     }
+///     Err(error) => println!("cannot serve: {error}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # });
+/// # fn tokio_test<F: Future>(f: F) -> F::Output {
+/// #     tokio::runtime::Runtime::new().expect("a runtime").block_on(f)
+/// # }
+/// ```
+pub struct Server {
+    config: Config,
+    app: Arc<App>,
+    listener: Listener,
+    local_addr: SocketAddr,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("local_addr", &self.local_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens the configured bundles and binds the address.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if the configuration makes no sense (plaintext
+    /// for other machines, a bad certificate, no bundles), with [`ErrorKind::InvalidBundle`] if
+    /// none can be served, and with [`ErrorKind::Io`] if the address cannot be had.
+    pub async fn bind(config: Config) -> Result<Self> {
+        config.tls_files()?;
+        let opening = config.clone();
+        let (models, refused) = tokio::task::spawn_blocking(move || models::open_all(&opening))
+            .await
+            .map_err(|error| {
+                Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
+            })??;
+        Self::start(config, models, &refused).await
+    }
+
+    /// A server for models that are at hand already; the configured folder is not looked at.
+    ///
+    /// Fails like [`Server::bind`].
+    pub async fn with_models(config: Config, models: Vec<Model>) -> Result<Self> {
+        Self::start(config, models, &[]).await
+    }
+
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `shutdown` resolves, then drains. Dropping the future stops at once.
+    ///
+    /// Fails if the models cannot be warmed up, and with [`ErrorKind::DeadlineExceeded`] if
+    /// requests were still under way when the drain timed out.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
+        let Self {
+            config,
+            app,
+            listener,
+            ..
+        } = self;
+        let lifecycle = Arc::clone(&app.lifecycle);
+        let mut connections = JoinSet::new();
+        tokio::pin!(shutdown);
+
+        let warm_up = warm_up(Arc::clone(&app), config.strict);
+        tokio::pin!(warm_up);
+        let mut warm = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                warmed = &mut warm_up, if !warm => {
+                    warmed?;
+                    warm = true;
+                    lifecycle.set_warm();
+                    tracing::info!("ready");
+                }
+                connection = listener.accept() => connection.spawn_on(&mut connections),
+            }
+        }
+
+        tracing::info!("draining");
+        lifecycle.enter(Phase::Draining);
+        let delay = tokio::time::sleep(config.drain_delay);
+        tokio::pin!(delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut delay => break,
+                connection = listener.accept() => connection.spawn_on(&mut connections),
+            }
+        }
+        lifecycle.enter(Phase::Closing);
+        let requests = listener.close();
+        drain::finish(connections, &requests, config.drain_timeout).await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    async fn start(config: Config, models: Vec<Model>, refused: &[Refused]) -> Result<Self> {
+        let tls = config
+            .tls_files()?
+            .map(|(cert, key)| Tls::from_files(cert, key))
+            .transpose()?;
+        let encrypted = tls.is_some();
+        let registry = Registry::new(models, config.max_photo_bytes())?;
+        let lifecycle = Arc::new(Lifecycle::new());
+        let app = Arc::new(App::new(&config, registry, lifecycle));
+        let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
+        let local_addr = listener.local_addr()?;
+
+        tracing::info!("listening on {local_addr}");
+        tracing::info!(
+            tls = encrypted,
+            workers = config.workers(),
+            threads = config.threads(),
+            capacity = config.max_in_flight(),
+            "set up"
+        );
+        for Refused { folder, error } in refused {
+            tracing::warn!(folder = ?folder, %error, "bundle left out");
+        }
+        for served in app.models.iter() {
+            let hash = &served.model.engine.manifest().hash;
+            tracing::info!(model = served.model.name, bundle = %hash, "model");
+        }
+        Ok(Self {
+            config,
+            app,
+            listener,
+            local_addr,
+        })
+    }
+}
+
+/// Runs every model once. A model that cannot is a reason to stop if the server is strict or if
+/// no other can either; otherwise it stays, and its requests get the error.
+async fn warm_up(app: Arc<App>, strict: bool) -> Result<()> {
+    let cancel = Cancel::new();
+    let _guard = cancel.clone().on_drop();
+    let warming = tokio::task::spawn_blocking(move || {
+        let mut cold = Vec::new();
+        for served in app.models.iter() {
+            let name = &served.model.name;
+            let started = std::time::Instant::now();
+            match served.model.engine.warm_up(&cancel) {
+                Ok(()) => {
+                    tracing::info!(
+                        model = name,
+                        ms = crate::timing::millis(started.elapsed()),
+                        "warm"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(model = name, %error, "cannot run");
+                    cold.push(error.context(format!("model '{name}' cannot run")));
+                }
+            }
+        }
+        let all = cold.len() == app.models.iter().count();
+        match cold.into_iter().next() {
+            Some(error) if strict || all => Err(error),
+            _ => Ok(()),
+        }
+    });
+    warming
+        .await
+        .map_err(|error| Error::with_source(ErrorKind::Internal, "warming up failed", error))?
+}

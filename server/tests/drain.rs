@@ -1,0 +1,94 @@
+//! From SIGTERM's future to the end of `run`: nobody under way is dropped, nobody idle is waited for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{PATIENCE, client, json, start, until};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn requests_under_way_are_answered_and_new_connections_are_not_taken() {
+    let mut server = start(|_| {}).await;
+    let waiting = tokio::spawn(server.infer("wait").send());
+    server.heard("entered").await;
+    server.shut_down();
+    until(async || TcpStream::connect(server.addr).await.is_err()).await;
+    assert!(!server.end.is_finished(), "it waits for the request");
+    server.release();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+    let ended = tokio::time::timeout(PATIENCE, server.end).await;
+    ended.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_keep_the_server() {
+    let mut server = start(|config| config.drain_timeout = Duration::from_hours(1)).await;
+    // Speaks HTTP/2, then never again: it will not even answer the ping that follows a GOAWAY.
+    let mut silent = TcpStream::connect(server.addr).await.unwrap();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    tokio::io::AsyncWriteExt::write_all(&mut silent, preface)
+        .await
+        .unwrap();
+    server.assert_well().await;
+    server.shut_down();
+    let ended = tokio::time::timeout(PATIENCE, server.end).await;
+    ended.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_told_to_go() {
+    let mut server = start(|_| {}).await;
+    let tcp = TcpStream::connect(server.addr).await.unwrap();
+    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+    let told = tokio::spawn(connection);
+    let send = send.ready().await.unwrap();
+    server.shut_down();
+    // An orderly end, not a reset.
+    tokio::time::timeout(PATIENCE, told)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(send.ready().await.is_err(), "no new request on it");
+}
+
+#[tokio::test]
+async fn during_the_delay_new_connections_hear_that_it_is_not_ready() {
+    let mut server = start(|config| config.drain_delay = Duration::from_hours(1)).await;
+    let waiting = tokio::spawn(server.infer("wait").send());
+    server.heard("entered").await;
+    server.shut_down();
+    let ready = server.url("/v2/health/ready");
+    until(async || client().get(&ready).send().await.unwrap().status() == 503).await;
+    let body = json(client().get(&ready).send().await.unwrap()).await;
+    assert_eq!(body, serde_json::json!({"ready": false}));
+    let live = client().get(server.url("/v2/health/live")).send();
+    assert_eq!(live.await.unwrap().status(), 200);
+    server.release();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_drain_is_dropped_and_counted() {
+    let mut server = start(|config| config.drain_timeout = Duration::from_millis(20)).await;
+    let waiting = tokio::spawn(server.infer("wait").send());
+    server.heard("entered").await;
+    server.shut_down();
+    let error = server.end.await.unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("1 requests"), "{error}");
+    assert!(waiting.await.unwrap().is_err());
+    assert_eq!(server.events.recv().await, Some("cancelled"));
+}
+
+#[tokio::test]
+async fn dropping_the_server_ends_its_connections() {
+    let mut server = start(|_| {}).await;
+    let waiting = tokio::spawn(server.infer("wait").send());
+    server.heard("entered").await;
+    server.end.abort();
+    assert!(waiting.await.unwrap().is_err());
+    server.heard("cancelled").await;
+    assert!(TcpStream::connect(server.addr).await.is_err());
+}
