@@ -96,10 +96,18 @@ fn run(model: &Model, input: &TensorSpec) -> Result<Vec<ProbeOutput>> {
 /// ONNX Runtime names the operator it cannot take, sometimes without its node: add that.
 fn name_the_node(model: &Model, error: Error) -> Error {
     let text = error.to_string();
-    let node = model.graph.node.iter().find(|n| {
-        let named = !n.label().is_empty() && text.contains(&format!("'{}'", n.label()));
-        named || (text.contains("not a registered function/op") && names_op(&text, n.op()))
-    });
+    let unknown_op =
+        text.contains("not a registered function/op") || text.contains("No Op registered");
+    let quoted = |name: &str| {
+        ["'", "\""]
+            .iter()
+            .any(|q| text.contains(&format!("{q}{name}{q}")))
+    };
+    let node = model
+        .graph
+        .node
+        .iter()
+        .find(|n| quoted(n.label()) || (unknown_op && names_op(&text, n.op())));
     let place = node
         .map(|n| format!("node '{}' ({})", n.label(), n.op()))
         .unwrap_or_else(|| "this model".to_owned());

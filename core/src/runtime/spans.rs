@@ -118,7 +118,10 @@ impl SpanStore {
             match self.bundle.span_model(from, to).and_then(|model| {
                 Span::build(&model, to, self.options.threads, self.bundle.folder())
             }) {
-                Ok(span) => drop(slot.span.set(span)),
+                Ok(span) => {
+                    let _ = slot.span.set(span);
+                    self.evict();
+                }
                 Err(error) => {
                     self.slots().retain(|other| !Arc::ptr_eq(other, &slot));
                     return Err(error.context(format!("span from cut {from} to cut {to}")));
@@ -129,7 +132,19 @@ impl SpanStore {
         Ok(slot)
     }
 
-    /// The span's slot, moved to the end of the line; the first in line makes room for a new one.
+    /// Drops the spans that were used least recently, as many as are too many.
+    fn evict(&self) {
+        let mut slots = self.slots();
+        let built = |slots: &[Arc<Slot>]| slots.iter().filter(|s| s.span.get().is_some()).count();
+        while built(&slots) > self.options.capacity.max(1) {
+            let Some(oldest) = slots.iter().position(|s| s.span.get().is_some()) else {
+                return;
+            };
+            slots.remove(oldest);
+        }
+    }
+
+    /// The span's slot, moved to the end of the line.
     fn slot(&self, from: usize, to: usize) -> Arc<Slot> {
         let mut slots = self.slots();
         let slot = match slots.iter().position(|slot| slot.is(from, to)) {
@@ -142,9 +157,6 @@ impl SpanStore {
                 times: Mutex::default(),
             }),
         };
-        while slots.len() >= self.options.capacity.max(1) {
-            slots.remove(0);
-        }
         slots.push(slot.clone());
         slot
     }
