@@ -131,8 +131,8 @@ struct JsonAnswer<'a> {
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Scored {
     index: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<String>,
+    /// Name of the class; its index where the bundle has no names.
+    label: String,
     score: f32,
 }
 
@@ -158,7 +158,10 @@ fn top(logits: &Tensor, labels: &[String]) -> Vec<Scored> {
         .take(TOP)
         .map(|index| Scored {
             index,
-            label: labels.get(index).cloned(),
+            label: labels
+                .get(index)
+                .cloned()
+                .unwrap_or_else(|| index.to_string()),
             score: (logits[index] - largest).exp() / total,
         })
         .collect()
@@ -200,9 +203,9 @@ mod tests {
     fn the_best_classes_come_first_with_probabilities() {
         let logits = Tensor::new(vec![1, 3], TensorData::F32(vec![0.0, 2f32.ln(), 0.0])).unwrap();
         let top = top(&logits, &["a".into(), "b".into()]);
-        assert_eq!(top[0].label.as_deref(), Some("b"));
+        assert_eq!(top[0].label, "b");
         assert!((top[0].score - 0.5).abs() < 1e-6);
         assert_eq!(top.iter().map(|s| s.index).collect::<Vec<_>>(), [1, 0, 2]);
-        assert_eq!(top[2].label, None);
+        assert_eq!(top[2].label, "2", "a class without a name");
     }
 }

@@ -74,7 +74,12 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::of(error.kind(), error.to_string())
+        // Only its deadline cancels a request that still has a client to answer.
+        let kind = match error.kind() {
+            ErrorKind::Cancelled => ErrorKind::DeadlineExceeded,
+            kind => kind,
+        };
+        Self::of(kind, error.to_string())
     }
 }
 
@@ -106,8 +111,7 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::UnsupportedActivation => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        // Only the deadline cancels a request that still has a client to answer.
-        ErrorKind::DeadlineExceeded | ErrorKind::Cancelled => StatusCode::GATEWAY_TIMEOUT,
+        ErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -18,21 +18,18 @@ use crate::routes::{App, router};
 /// ```
 /// use dyno_server::{Config, Server};
 ///
-/// # tokio_test(async {
-/// let empty = std::env::temp_dir();
-/// let mut config = Config::new(empty.join("no bundles here"));
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Config::new("bundles");
 /// config.listen = "127.0.0.1:0".parse()?;
 /// match Server::bind(config).await {
 ///     Ok(server) => {
 ///         println!("listening on {}", server.local_addr());
-///         server.run(async { /* a signal */ }).await?;
+///         server.run(async { /* resolves when it is to stop */ }).await?;
 ///     }
 ///     Err(error) => println!("cannot serve: {error}"),
 /// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # });
-/// # fn tokio_test<F: Future>(f: F) -> F::Output {
-/// #     tokio::runtime::Runtime::new().expect("a runtime").block_on(f)
+/// # Ok(())
 /// # }
 /// ```
 pub struct Server {
