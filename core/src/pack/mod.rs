@@ -1,7 +1,7 @@
 //! Packing: quantise, bit shuffle, code; and the one wire format for what crosses a cut.
 //!
-//! f32 → [`quantise`] → codes → [`shuffle`] → bit planes → [`codec`] → payload → [`wire`] → message,
-//! and back. The steps are the paper's (DynO, section "data packing": ISQuant, bit shuffling,
+//! f32 → `quantise` → codes → `shuffle` → bit planes → `codec` → payload → `wire` → message, and back.
+//! The steps are the paper's (DynO, section "data packing": ISQuant, bit shuffling,
 //! lossless compression); `docs/wire-format.md` gives the bytes.
 
 mod codec;

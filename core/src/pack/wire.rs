@@ -9,11 +9,11 @@ use crate::schedule::{Codec, Levels, Precision};
 use crate::{Error, ErrorKind, Result};
 
 /// First bytes of every message of every version.
-pub(super) const MAGIC: [u8; 3] = *b"DyN";
+const MAGIC: [u8; 3] = *b"DyN";
 /// The version that this build writes, and the only one that it reads.
 pub(super) const VERSION: u8 = 1;
 /// Most tensors in a message: their number is one byte.
-pub(super) const MAX_TENSORS: usize = u8::MAX as usize;
+const MAX_TENSORS: usize = u8::MAX as usize;
 
 /// Magic, version, cut, number of tensors, reserved byte.
 const PREFIX_BYTES: usize = 8;
