@@ -76,12 +76,18 @@ pub struct Estimates {
 }
 
 impl Estimates {
-    /// Nothing known yet but the bundle and what is assumed of the link.
-    pub fn new(manifest: &Manifest, profile: Option<&Profile>, link: LinkPrior) -> Self {
+    /// Nothing known yet but the bundle, and what is assumed of the link and of the server: to be
+    /// `server_speed` times as fast as the machine of the profile.
+    pub fn new(
+        manifest: &Manifest,
+        profile: Option<&Profile>,
+        link: LinkPrior,
+        server_speed: f64,
+    ) -> Self {
         let reference = Arc::new(Reference::new(manifest, profile));
         Self {
             device: Machine::new(reference.clone()),
-            server: Server::new(reference),
+            server: Server::new(reference, server_speed),
             link: Link::new(link),
             sizes: Sizes::new(manifest),
             last_cut: manifest.last_cut(),

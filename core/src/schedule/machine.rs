@@ -73,9 +73,14 @@ pub struct Machine {
 impl Machine {
     /// A machine of which nothing is known yet: as fast as the reference.
     pub fn new(reference: Arc<Reference>) -> Self {
+        Self::with_speed(reference, 1.0)
+    }
+
+    /// A machine that is assumed to be `speed` times as fast as the reference.
+    pub fn with_speed(reference: Arc<Reference>, speed: f64) -> Self {
         Self {
             reference,
-            factor: Ewma::new(1.0, FACTOR_WEIGHT),
+            factor: Ewma::new(1.0 / speed, FACTOR_WEIGHT),
         }
     }
 

@@ -157,11 +157,10 @@ mod tests {
             head_ms: vec![0.0, 30.0, 60.0, 90.0],
             measured: vec![0, 1, 2, 3],
         };
-        let mut estimates =
-            Estimates::new(&manifest(), Some(&profile), LinkPrior { rtt_ms, rate_bps });
+        let link = LinkPrior { rtt_ms, rate_bps };
+        let mut estimates = Estimates::new(&manifest(), Some(&profile), link, 20.0);
         let now = Instant::now();
         estimates.link.connected(None, now);
-        estimates.server.observe(0, 3, 0.0, 4.5, now);
         Planner::new(plans(), estimates)
     }
 

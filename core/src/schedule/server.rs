@@ -21,10 +21,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of which nothing is known yet: as fast as the reference, no queue.
-    pub fn new(reference: Arc<Reference>) -> Self {
+    /// A server of which nothing is known yet: no queue, and assumed to be `speed` times as fast
+    /// as the reference.
+    pub fn new(reference: Arc<Reference>, speed: f64) -> Self {
         Self {
-            machine: Machine::new(reference),
+            machine: Machine::with_speed(reference, speed),
             queue_ms: Ewma::new(0.0, QUEUE_WEIGHT),
             seen: None,
         }
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn a_queue_is_forgotten_and_the_speed_is_not() {
         let manifest = manifest();
-        let mut server = Server::new(Arc::new(Reference::new(&manifest, None)));
+        let mut server = Server::new(Arc::new(Reference::new(&manifest, None)), 1.0);
         let now = Instant::now();
         let prior = server.tail_ms(1, 3);
         server.observe(1, 3, 40.0, prior / 4.0, now);
