@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use super::labels::MAX_TOP_K;
 use super::mode::ExecutionMode;
 use crate::bundle::Manifest;
 use crate::schedule::{Codec, Levels, LinkPrior, PhotoCodec, Plan, Precision, can_be_packed};
 use crate::{Error, ErrorKind, Result};
 
-/// Most labels an answer may be asked for.
-pub const MAX_TOP_K: usize = 1_000;
 /// Longest time that any one request may be given.
 pub const MAX_REMOTE_DEADLINE: Duration = Duration::from_secs(60);
 

@@ -1,5 +1,8 @@
 //! Logits → labels: softmax and the best few.
 
+/// Most labels of one answer.
+pub const MAX_TOP_K: usize = 100;
+
 /// A class and how likely it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Label {

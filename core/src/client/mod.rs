@@ -9,7 +9,7 @@ mod config;
 mod holdoff;
 mod http;
 mod inference;
-mod labels;
+pub mod labels;
 mod local;
 mod mode;
 mod report;
@@ -18,9 +18,9 @@ mod transport;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use config::{ClientConfig, MAX_REMOTE_DEADLINE, MAX_TOP_K};
+pub use config::{ClientConfig, MAX_REMOTE_DEADLINE};
 pub use http::{HttpOptions, HttpTransport};
-pub use labels::{Label, top_k};
+pub use labels::{Label, MAX_TOP_K, top_k};
 pub use mode::{
     ExecutionMode, First, IfDeviceFails, IfServerFails, ModePolicy, Outcome, Situation, table,
 };

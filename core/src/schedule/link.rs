@@ -4,7 +4,7 @@
 //! with about 14 kB, restarts there after a second of idleness, and doubles with every round
 //! trip: for the bodies DynO sends, round trips count before the rate does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ewma::Ewma;
 use crate::{Error, ErrorKind, Result};
@@ -30,6 +30,10 @@ const LATE_FACTOR: f64 = 2.0;
 const MAX_LATE_FACTOR: f64 = 16.0;
 /// Half of that penalty is forgotten after this long, so that the link is tried again.
 const LATE_HALF_LIFE_S: f64 = 10.0;
+
+/// Estimates worse than the prior lose half of the difference for every such time without a new
+/// sample: a link that was left for being slow would otherwise never be tried again.
+const BAD_NEWS_HALF_LIFE_S: f64 = 60.0;
 
 /// What is assumed of the link before anything was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -88,8 +92,10 @@ pub struct LinkSample {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Link {
+    prior: LinkPrior,
     rtt_ms: Ewma,
     ms_per_byte: Ewma,
+    learnt_at: Option<Instant>,
     late_factor: f64,
     late_at: Option<Instant>,
     used: Option<Instant>,
@@ -108,6 +114,8 @@ impl Link {
         Self {
             rtt_ms: Ewma::new(prior.rtt_ms, RTT_WEIGHT_UP),
             ms_per_byte: Ewma::new(8e3 / prior.rate_bps, RATE_WEIGHT),
+            prior,
+            learnt_at: None,
             late_factor: 1.0,
             late_at: None,
             used: None,
@@ -118,24 +126,26 @@ impl Link {
     /// without the server's work.
     pub fn transfer_ms(&self, bytes: usize, now: Instant) -> f64 {
         let rounds = rounds(bytes, self.connection(now));
-        let once = self.rtt_ms() * f64::from(rounds) + bytes as f64 * self.ms_per_byte.get();
+        let sending_ms = bytes as f64 * 8e3 / self.rate_bps(now);
+        let once = self.rtt_ms(now) * f64::from(rounds) + sending_ms;
         once * self.penalty(now)
     }
 
     /// Estimated round trip in milliseconds.
-    pub fn rtt_ms(&self) -> f64 {
-        self.rtt_ms.get()
+    pub fn rtt_ms(&self, now: Instant) -> f64 {
+        self.aged(self.rtt_ms.get(), self.prior.rtt_ms, now)
     }
 
     /// Estimated uplink in bits per second.
-    pub fn rate_bps(&self) -> f64 {
-        8e3 / self.ms_per_byte.get()
+    pub fn rate_bps(&self, now: Instant) -> f64 {
+        8e3 / self.aged(self.ms_per_byte.get(), 8e3 / self.prior.rate_bps, now)
     }
 
     /// A connection was opened; `rtt_ms` if a round trip on it was timed.
     pub fn connected(&mut self, rtt_ms: Option<f64>, now: Instant) {
         if let Some(rtt_ms) = rtt_ms {
             self.observe_rtt(rtt_ms);
+            self.learnt_at = Some(now);
         }
         self.used = Some(now);
     }
@@ -150,9 +160,9 @@ impl Link {
         });
         self.observe_rate(&sample, connection);
         self.late_factor = 1.0;
-        self.used = Some(
-            sample.sent + std::time::Duration::from_secs_f64(sample.wall_ms.clamp(0.0, 1e9) / 1e3),
-        );
+        let wall = Duration::try_from_secs_f64(sample.wall_ms / 1e3).unwrap_or_default();
+        self.used = Some(sample.sent + wall);
+        self.learnt_at = self.used;
     }
 
     /// No answer came in time: the link is slower than predicted, nobody knows how much.
@@ -184,6 +194,17 @@ impl Link {
         1.0 + (self.late_factor - 1.0) * 0.5_f64.powf(age_s / LATE_HALF_LIFE_S)
     }
 
+    /// A time per something that is longer than assumed comes back to that.
+    fn aged(&self, learnt: f64, prior: f64, now: Instant) -> f64 {
+        let age_s = self
+            .learnt_at
+            .map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        if learnt <= prior {
+            return learnt;
+        }
+        prior + (learnt - prior) * 0.5_f64.powf(age_s / BAD_NEWS_HALF_LIFE_S)
+    }
+
     fn observe_rtt(&mut self, rtt_ms: f64) {
         let weight = if rtt_ms < self.rtt_ms.get() {
             RTT_WEIGHT_DOWN
@@ -203,7 +224,7 @@ impl Link {
             Connection::Busy => 0,
             Connection::Idle | Connection::Fresh => rounds(sample.bytes, Connection::Idle) - 1,
         };
-        let sending_ms = sample.receive_ms - f64::from(waited) * self.rtt_ms();
+        let sending_ms = sample.receive_ms - f64::from(waited) * self.rtt_ms.get();
         if sending_ms > 0.0 && sending_ms * 2.0 >= sample.receive_ms {
             self.ms_per_byte.observe(sending_ms / sample.bytes as f64);
         }
@@ -228,8 +249,6 @@ fn rounds(bytes: usize, connection: Connection) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn sample(bytes: usize, sent: Instant, rtt_ms: f64, receive_ms: f64) -> LinkSample {
@@ -262,8 +281,10 @@ mod tests {
             link.answered(sample(100_000, now, 20.0, 400.0));
             now += Duration::from_millis(430);
         }
-        assert!((link.rtt_ms() - 20.0).abs() < 1.0, "{}", link.rtt_ms());
-        assert!((link.rate_bps() - 2e6).abs() < 1e5, "{}", link.rate_bps());
+        let rtt_ms = link.rtt_ms(now);
+        assert!((rtt_ms - 20.0).abs() < 1.0, "{rtt_ms}");
+        let rate_bps = link.rate_bps(now);
+        assert!((rate_bps - 2e6).abs() < 1e5, "{rate_bps}");
     }
 
     #[test]
@@ -276,14 +297,16 @@ mod tests {
         link.connected(Some(100.0), now);
         // 100 kB on an idle connection at 20 Mbit/s: 300 ms of waiting, 40 ms of sending.
         link.answered(sample(100_000, now + Duration::from_secs(5), 100.0, 340.0));
-        assert!((link.rate_bps() - 20e6).abs() < 1.0, "{}", link.rate_bps());
+        let rate_bps = link.rate_bps(now);
+        assert!((rate_bps - 20e6).abs() < 1.0, "{rate_bps}");
     }
 
     #[test]
     fn the_handshake_of_a_fresh_connection_is_not_taken_for_a_round_trip() {
         let mut link = Link::new(LinkPrior::MOBILE);
-        link.answered(sample(1_000, Instant::now(), 80.0, 0.0));
-        assert!((link.rtt_ms() - 40.0).abs() < 1e-9);
+        let now = Instant::now();
+        link.answered(sample(1_000, now, 80.0, 0.0));
+        assert!((link.rtt_ms(now) - 40.0).abs() < 1e-9);
     }
 
     #[test]
@@ -299,6 +322,18 @@ mod tests {
         assert!(link.transfer_ms(1_000, later) < 1.01 * before);
         link.answered(sample(1_000, now, 60.0, 0.0));
         assert!(link.transfer_ms(1_000, now) < before);
+    }
+
+    #[test]
+    fn bad_news_are_forgotten_and_good_ones_are_not() {
+        let (mut slow, mut fast) = (Link::new(LinkPrior::MOBILE), Link::new(LinkPrior::MOBILE));
+        let now = Instant::now();
+        slow.connected(Some(660.0), now);
+        fast.connected(Some(6.0), now);
+        let later = now + Duration::from_secs(120);
+        assert!((slow.rtt_ms(now) - 660.0).abs() < 1e-6);
+        assert!((slow.rtt_ms(later) - 210.0).abs() < 1e-6);
+        assert!((fast.rtt_ms(later) - 6.0).abs() < 1e-6);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! The model has four nodes. The first three map every element x to x/2 + their number; the last
 //! one adds up the elements of each of four classes. Whoever computes it gets the same numbers.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a module of several test programs, each of which uses its own part"
+)]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

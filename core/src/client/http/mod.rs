@@ -1,7 +1,8 @@
 //! The transport over HTTP/2: one warm connection, one request an inference, no retries.
 //!
-//! A failed request is not sent again: the device finishes the work instead. The wire protocol
-//! is in `docs/protocol.md`.
+//! A request is `POST {base}/v1/models/{model}/infer` with the packed activation or the photo; an
+//! answer is the outputs' elements and nothing else. A failed request is not sent again: the
+//! device finishes the work instead.
 
 mod answer;
 mod connection;
@@ -64,8 +65,8 @@ impl Default for HttpOptions {
 ///     element: ElementType::F32,
 ///     shape: vec![1, 10],
 /// }];
-/// HttpTransport::new("https://dyno.example", outputs.clone(), HttpOptions::default())?;
-/// assert!(HttpTransport::new("ftp://dyno.example", outputs, HttpOptions::default()).is_err());
+/// HttpTransport::new("http://127.0.0.1:8600", outputs.clone(), HttpOptions::default())?;
+/// assert!(HttpTransport::new("ftp://127.0.0.1", outputs, HttpOptions::default()).is_err());
 /// # Ok::<(), dyno_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl HttpTransport {
     /// use.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if the URL is not `http(s)://host[:port][/path]`
-    /// or the certificate is none.
+    /// or the certificate is none, or if the system knows no authorities to trust.
     pub fn new(url: &str, outputs: Vec<TensorSpec>, options: HttpOptions) -> Result<Self> {
         let base = parse_base(url)?;
         let secure = base.scheme() == "https";
