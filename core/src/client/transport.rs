@@ -20,7 +20,16 @@ pub trait Transport: Send + Sync + 'static {
     /// [`Unreachable`](crate::ErrorKind::Unreachable) where there is none, with
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) and with
     /// [`Protocol`](crate::ErrorKind::Protocol).
+    ///
+    /// Keeps to the request's deadline by itself; a client that waits a little longer in vain
+    /// drops the future.
     fn infer(&self, request: TailRequest) -> BoxFuture<'_, Result<TailAnswer>>;
+
+    /// Opens the connection, so that the first inference does not wait for it; returns a round
+    /// trip on the open connection if one was timed.
+    fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 }
 
 /// What crosses the cut.

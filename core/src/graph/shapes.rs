@@ -103,11 +103,10 @@ fn name_the_node(model: &Model, error: Error) -> Error {
             .iter()
             .any(|q| text.contains(&format!("{q}{name}{q}")))
     };
-    let node = model
-        .graph
-        .node
-        .iter()
-        .find(|n| quoted(n.label()) || (unknown_op && names_op(&text, n.op())));
+    let nodes = || model.graph.node.iter();
+    let node = nodes()
+        .find(|n| unknown_op && names_op(&text, n.op()))
+        .or_else(|| nodes().find(|n| quoted(n.label())));
     let place = node
         .map(|n| format!("node '{}' ({})", n.label(), n.op()))
         .unwrap_or_else(|| "this model".to_owned());

@@ -1,5 +1,20 @@
 //! Choosing where to cut and how to send: plans, what they cost, and which is best now.
 
+mod cost;
+mod ewma;
+#[cfg(test)]
+pub(crate) mod fixtures;
+mod link;
+mod machine;
 pub mod plan;
+mod planner;
+mod server;
+mod sizes;
 
+pub use cost::{Candidate, Estimates};
+pub use link::{Link, LinkPrior, LinkSample};
+pub use machine::{Machine, Reference};
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision};
+pub use planner::{Choice, Planner, all_plans, can_be_packed};
+pub use server::Server;
+pub use sizes::Sizes;

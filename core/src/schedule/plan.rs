@@ -126,12 +126,61 @@ impl PhotoCodec {
         }
     }
 
+    /// Quality of a JPEG where none is named.
+    pub const DEFAULT_QUALITY: u8 = 90;
+
+    /// A JPEG of a quality of 1 to 100; fails with [`ErrorKind::InvalidArgument`] outside.
+    pub fn jpeg(quality: u8) -> Result<Self> {
+        Self::Jpeg(quality).check()
+    }
+
+    /// The same codec, or [`ErrorKind::InvalidArgument`] if its quality is not 1 to 100.
+    pub fn check(self) -> Result<Self> {
+        match self {
+            Self::Jpeg(quality) if !(1..=100).contains(&quality) => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the quality of a JPEG must be 1 to 100, got {quality}"),
+            )),
+            codec => Ok(codec),
+        }
+    }
+
     /// Media type of the body.
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Jpeg(_) => "image/jpeg",
             Self::Png => "image/png",
             Self::WebP => "image/webp",
+        }
+    }
+}
+
+impl fmt::Display for PhotoCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jpeg(quality) => write!(f, "jpeg:{quality}"),
+            Self::Png | Self::WebP => f.write_str(self.as_str()),
+        }
+    }
+}
+
+impl FromStr for PhotoCodec {
+    type Err = Error;
+
+    /// `jpeg` (quality 90), `jpeg:75`, `png` or `webp`.
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("unknown photo codec '{text}': use jpeg, jpeg:1 to jpeg:100, png or webp"),
+            )
+        };
+        match text.split_once(':') {
+            None if text == "jpeg" => Self::jpeg(Self::DEFAULT_QUALITY),
+            None if text == "png" => Ok(Self::Png),
+            None if text == "webp" => Ok(Self::WebP),
+            Some(("jpeg", quality)) => Self::jpeg(quality.parse().map_err(|_| unknown())?),
+            _ => Err(unknown()),
         }
     }
 }
@@ -153,4 +202,69 @@ pub enum Plan {
     },
     /// The photo itself, everything on the server (cut 0).
     Photo(PhotoCodec),
+}
+
+impl Plan {
+    /// Whether the plan sends anything.
+    pub const fn uses_server(&self) -> bool {
+        !matches!(self, Self::Device)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device => f.write_str("device"),
+            Self::Split {
+                cut,
+                precision,
+                codec,
+            } => match precision {
+                Precision::Raw => write!(f, "split at {cut}, fp32, {codec}"),
+                Precision::Levels(levels) => {
+                    write!(f, "split at {cut}, {} levels, {codec}", levels.get())
+                }
+            },
+            Self::Photo(codec) => write!(f, "photo {codec}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photo_codecs_are_read_as_they_are_written() {
+        for codec in [
+            PhotoCodec::Jpeg(1),
+            PhotoCodec::Jpeg(100),
+            PhotoCodec::Png,
+            PhotoCodec::WebP,
+        ] {
+            assert_eq!(codec.to_string().parse::<PhotoCodec>().unwrap(), codec);
+        }
+        assert_eq!("jpeg".parse::<PhotoCodec>().unwrap(), PhotoCodec::Jpeg(90));
+        for text in [
+            "",
+            "jpeg:0",
+            "jpeg:101",
+            "jpeg:x",
+            "png:3",
+            "avif",
+            "jpeg:90:1",
+        ] {
+            let error = text.parse::<PhotoCodec>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}");
+        }
+    }
+
+    #[test]
+    fn levels_know_their_bits() {
+        for (levels, bits) in [(2, 1), (3, 2), (16, 4), (17, 5), (256, 8), (65_536, 16)] {
+            assert_eq!(Levels::new(levels).unwrap().bits(), bits);
+        }
+        assert!(Levels::new(1).is_err());
+        assert!(Levels::new(65_537).is_err());
+    }
 }

@@ -1,0 +1,175 @@
+//! The parts of an inference that compute on this device, each one hop off the async threads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::labels::{Label, top_k};
+use super::{Inner, ms};
+use crate::pack::Packer;
+use crate::pixels::Frame;
+use crate::runtime::{Activation, Cancel};
+use crate::schedule::{Codec, Precision};
+use crate::{Error, ErrorKind, Result, Tensor};
+
+/// Most packers, with their buffers, kept while no call uses them.
+const MAX_IDLE_PACKERS: usize = 4;
+
+/// Runs blocking `work` where it does not hold up other futures.
+///
+/// Work that has begun runs on if the future is dropped: it must look at its [`Cancel`].
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(Error::with_source(
+                ErrorKind::Internal,
+                "the inference's thread ended without a result",
+                error,
+            ))
+        })
+}
+
+/// A head that ran: what crosses the cut, in memory and packed.
+pub(super) struct Head {
+    /// Kept until the server has answered, so that the device can go on from here.
+    pub(super) activation: Activation,
+    /// Packing may fail and leave the activation good.
+    pub(super) packed: Result<Vec<u8>>,
+    pub(super) tensor_ms: f64,
+    pub(super) device_ms: f64,
+    pub(super) pack_ms: f64,
+}
+
+/// Frame → tensor → head → packed activation.
+pub(super) fn run_head(
+    client: &Inner,
+    frame: &Frame,
+    cut: usize,
+    (precision, codec): (Precision, Codec),
+    cancel: &Cancel,
+) -> Result<Head> {
+    let (input, tensor_ms) = to_input(client, frame)?;
+    let (activation, device_ms) = run_span(client, input, cut, cancel)?;
+    cancel.check()?;
+    let started = Instant::now();
+    let packed = pack(client, &activation, precision, codec);
+    Ok(Head {
+        activation,
+        packed,
+        tensor_ms,
+        device_ms,
+        pack_ms: ms(started.elapsed()),
+    })
+}
+
+/// What is left to compute when the device finishes.
+pub(super) enum Rest {
+    /// Everything.
+    Frame(Arc<Frame>),
+    /// The tail behind this activation's cut.
+    Tail(Activation),
+}
+
+/// An inference that the device finished.
+pub(super) struct Finished {
+    pub(super) outputs: Vec<Tensor>,
+    pub(super) top: Vec<Label>,
+    pub(super) from_cut: usize,
+    pub(super) tensor_ms: f64,
+    pub(super) device_ms: f64,
+    pub(super) post_ms: f64,
+}
+
+/// Whatever is left → outputs → labels.
+pub(super) fn finish(client: &Inner, rest: Rest, cancel: &Cancel) -> Result<Finished> {
+    let (input, tensor_ms) = match rest {
+        Rest::Frame(frame) => to_input(client, &frame)?,
+        Rest::Tail(activation) => (activation, 0.0),
+    };
+    let from_cut = input.cut;
+    let (output, device_ms) = run_span(client, input, client.manifest.last_cut(), cancel)?;
+    let started = Instant::now();
+    let outputs = output.into_tensors()?;
+    let top = labels(client, &outputs);
+    Ok(Finished {
+        outputs,
+        top,
+        from_cut,
+        tensor_ms,
+        device_ms,
+        post_ms: ms(started.elapsed()),
+    })
+}
+
+/// The best labels of a classifier's outputs; none of any other model's.
+pub(super) fn labels(client: &Inner, outputs: &[Tensor]) -> Vec<Label> {
+    let manifest = &client.manifest;
+    match outputs.first().and_then(Tensor::as_f32) {
+        Some(logits) if manifest.is_classifier() => {
+            top_k(logits, &manifest.labels, client.config.top_k)
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Packers that are not in use.
+#[derive(Debug, Default)]
+pub(super) struct Packers(Mutex<Vec<Packer>>);
+
+impl Packers {
+    fn take(&self) -> Packer {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop().unwrap_or_default()
+    }
+
+    fn put_back(&self, packer: Packer) {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE_PACKERS {
+            idle.push(packer);
+        }
+    }
+}
+
+fn pack(
+    client: &Inner,
+    activation: &Activation,
+    precision: Precision,
+    codec: Codec,
+) -> Result<Vec<u8>> {
+    let cut = client.manifest.cuts.get(activation.cut).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Internal,
+            format!(
+                "the head ran to cut {}, which is not in the table",
+                activation.cut
+            ),
+        )
+    })?;
+    let mut packer = client.packers.take();
+    let packed = packer.pack(cut, &activation.as_f32()?, precision, codec);
+    client.packers.put_back(packer);
+    packed
+}
+
+fn to_input(client: &Inner, frame: &Frame) -> Result<(Activation, f64)> {
+    let started = Instant::now();
+    let tensor = frame.to_tensor(&client.manifest.preprocess)?;
+    Ok((Activation::new(0, vec![tensor]), ms(started.elapsed())))
+}
+
+/// Runs from the activation's cut to cut `to`; the time is 0 where nothing lies between.
+fn run_span(
+    client: &Inner,
+    input: Activation,
+    to: usize,
+    cancel: &Cancel,
+) -> Result<(Activation, f64)> {
+    cancel.check()?;
+    if input.cut == to {
+        return Ok((input, 0.0));
+    }
+    let run = client.executor.run(input, to, cancel)?;
+    Ok((run.output, ms(run.elapsed)))
+}

@@ -1,0 +1,66 @@
+//! A running mean that forgets: what every estimate of the planner is kept in.
+
+/// Exponentially weighted mean; the first sample replaces the prior.
+#[derive(Debug, Clone)]
+pub(super) struct Ewma {
+    value: f64,
+    weight: f64,
+    sampled: bool,
+}
+
+impl Ewma {
+    /// Holds `prior` until the first sample; a sample then counts `weight` (0 to 1).
+    pub(super) const fn new(prior: f64, weight: f64) -> Self {
+        Self {
+            value: prior,
+            weight,
+            sampled: false,
+        }
+    }
+
+    pub(super) fn get(&self) -> f64 {
+        self.value
+    }
+
+    /// Takes a sample; one that is negative or not a number is ignored, because it comes from
+    /// clocks and headers that this program does not control.
+    pub(super) fn observe(&mut self, sample: f64) {
+        self.observe_weighted(sample, self.weight);
+    }
+
+    /// Takes a sample that counts `weight` instead of the usual.
+    pub(super) fn observe_weighted(&mut self, sample: f64, weight: f64) {
+        if !sample.is_finite() || sample < 0.0 {
+            return;
+        }
+        if self.sampled {
+            self.value += weight * (sample - self.value);
+        } else {
+            self.value = sample;
+            self.sampled = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sample_replaces_the_prior_and_later_ones_are_weighted() {
+        let mut mean = Ewma::new(100.0, 0.5);
+        mean.observe(10.0);
+        assert!((mean.get() - 10.0).abs() < 1e-9);
+        mean.observe(20.0);
+        assert!((mean.get() - 15.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn senseless_samples_change_nothing() {
+        let mut mean = Ewma::new(7.0, 0.5);
+        for sample in [f64::NAN, f64::INFINITY, -1.0] {
+            mean.observe(sample);
+        }
+        assert!((mean.get() - 7.0).abs() < 1e-9);
+    }
+}

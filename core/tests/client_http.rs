@@ -1,0 +1,537 @@
+//! The HTTP/2 transport against real servers on this machine: right answers, wrong ones, none.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client_support;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client_support::{
+    CLASSES, Device, LAST, assert_right, config, expected, manifest, split, stage,
+};
+use dyno_core::client::{
+    BodyKind, Client, ClientConfig, HttpOptions, HttpTransport, RanOn, ServerLoad, TailAnswer,
+    TailRequest, Transport,
+};
+use dyno_core::schedule::PhotoCodec;
+use dyno_core::{ErrorKind, Result};
+use http::{HeaderMap, Method, Request, Response, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+
+/// Longer than any test takes: what misses this has hung.
+const LONG: Duration = Duration::from_secs(30);
+/// For requests that are never answered.
+const SHORT: Duration = Duration::from_millis(100);
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// What a server does with every inference; health checks are always answered.
+#[derive(Clone)]
+enum Script {
+    Answer(fn() -> Response<Body>),
+    /// Never answers the first request; afterwards as the function says.
+    HangOnce(fn() -> Response<Body>),
+    /// Reads the request and closes the connection.
+    Hangup,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+struct Seen {
+    method: Method,
+    path: String,
+    version: Version,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+#[derive(Clone)]
+struct TestServer {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl TestServer {
+    async fn start(script: Script) -> Self {
+        Self::listen(script, |socket| async { Ok(socket) }).await
+    }
+
+    async fn listen<S, F>(
+        script: Script,
+        secure: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = std::io::Result<S>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            connections: Arc::default(),
+            seen: Arc::default(),
+        };
+        let accepting = server.clone();
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                accepting.connections.fetch_add(1, Ordering::SeqCst);
+                if let Ok(socket) = secure(socket).await {
+                    tokio::spawn(accepting.clone().serve(socket, script.clone()));
+                }
+            }
+        });
+        server
+    }
+
+    async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send, script: Script) {
+        let hangup = Arc::new(tokio::sync::Notify::new());
+        let service =
+            service_fn(|request| self.clone().handle(request, script.clone(), hangup.clone()));
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(socket), service);
+        tokio::select! {
+            _ = connection => {}
+            () = hangup.notified() => {}
+        }
+    }
+
+    async fn handle(
+        self,
+        request: Request<Incoming>,
+        script: Script,
+        hangup: Arc<tokio::sync::Notify>,
+    ) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let is_inference = head.method == Method::POST;
+        let earlier = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(Seen {
+                method: head.method,
+                path: head.uri.path().to_owned(),
+                version: head.version,
+                headers: head.headers,
+                body,
+            });
+            seen.len() - 1
+        };
+        if !is_inference {
+            return Ok(Response::new(full("")));
+        }
+        match script {
+            Script::Answer(answer) => Ok(answer()),
+            Script::HangOnce(answer) if earlier > 0 => Ok(answer()),
+            Script::HangOnce(_) => std::future::pending().await,
+            Script::Hangup => {
+                hangup.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn transport(&self) -> HttpTransport {
+        let url = format!("http://{}", self.address);
+        HttpTransport::new(&url, manifest().outputs.clone(), HttpOptions::default()).unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+fn logits() -> Vec<u8> {
+    expected().data().to_le_bytes()
+}
+
+fn outputs(body: Body) -> Response<Body> {
+    Response::builder()
+        .header("content-type", "application/vnd.dyno.outputs")
+        .header("dyno-bundle", manifest().hash.as_str())
+        .header(
+            "server-timing",
+            "receive;dur=1.5, unpack;dur=0.5, queue;dur=0.25, infer;dur=3",
+        )
+        .header("dyno-load", "in-flight=3, capacity=16")
+        .body(body)
+        .unwrap()
+}
+
+fn right() -> Response<Body> {
+    outputs(full(logits()))
+}
+
+fn request(kind: BodyKind, deadline: Duration) -> TailRequest {
+    TailRequest {
+        model: "arithmetic".into(),
+        bundle: manifest().hash.clone(),
+        body: Bytes::from_static(b"what crosses the cut"),
+        kind,
+        deadline,
+    }
+}
+
+async fn ask(server: &TestServer) -> Result<TailAnswer> {
+    server
+        .transport()
+        .infer(request(BodyKind::Packed, LONG))
+        .await
+}
+
+#[tokio::test]
+async fn a_right_answer_is_read_with_its_times_and_load() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let answer = ask(&server).await.unwrap();
+    assert_eq!(answer.outputs, [expected()]);
+    assert!((answer.timing.total_ms() - 5.25).abs() < 1e-9);
+    let load = ServerLoad {
+        in_flight: 3,
+        capacity: 16,
+    };
+    assert_eq!(answer.load, load);
+}
+
+#[tokio::test]
+async fn a_request_says_what_the_protocol_wants_it_to_say() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let transport = server.transport();
+    let photo = BodyKind::Photo(PhotoCodec::WebP);
+    for kind in [BodyKind::Packed, photo] {
+        transport.infer(request(kind, LONG)).await.unwrap();
+    }
+    let seen = server.seen.lock().unwrap().clone();
+    for seen in &seen {
+        assert_eq!(
+            (seen.method.as_str(), seen.version),
+            ("POST", Version::HTTP_2)
+        );
+        assert_eq!(seen.path, "/v1/models/arithmetic/infer");
+        assert_eq!(&seen.body[..], b"what crosses the cut");
+        for (name, value) in [
+            ("dyno-bundle", "ab".repeat(32).as_str()),
+            ("dyno-deadline-ms", "30000"),
+            ("accept", "application/vnd.dyno.outputs"),
+            ("content-length", "20"),
+        ] {
+            assert_eq!(seen.headers[name], value, "{name}");
+        }
+    }
+    assert_eq!(
+        seen[0].headers["content-type"],
+        "application/vnd.dyno.activation"
+    );
+    assert!(!seen[0].headers.contains_key("dyno-photo"));
+    assert_eq!(seen[1].headers["content-type"], "image/webp");
+    assert_eq!(seen[1].headers["dyno-photo"], "staged");
+    assert_eq!(server.connections(), 1, "one connection for both");
+}
+
+#[tokio::test]
+async fn a_model_cannot_lead_out_of_its_path() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let mut request = request(BodyKind::Packed, LONG);
+    request.model = "../v2/health?x#y".into();
+    server.transport().infer(request).await.unwrap();
+    let path = server.seen.lock().unwrap()[0].path.clone();
+    assert_eq!(path, "/v1/models/..%2Fv2%2Fhealth%3Fx%23y/infer");
+}
+
+#[tokio::test]
+async fn warming_up_opens_the_one_connection_that_inferences_use() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let transport = server.transport();
+    assert!(transport.warm_up().await.unwrap().is_some());
+    transport
+        .infer(request(BodyKind::Packed, LONG))
+        .await
+        .unwrap();
+    assert_eq!(server.connections(), 1);
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen[0].path, "/v2/health/live");
+}
+
+fn error(status: u16, kind: &str) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(full(format!(r#"{{"error":"so it goes","kind":"{kind}"}}"#)))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn errors_keep_the_kind_that_the_server_names() {
+    let cases: [(fn() -> Response<Body>, ErrorKind); 6] = [
+        (
+            || error(400, "invalid_activation"),
+            ErrorKind::InvalidActivation,
+        ),
+        (|| error(404, "not_found"), ErrorKind::NotFound),
+        (|| error(409, "bundle_mismatch"), ErrorKind::BundleMismatch),
+        (|| error(429, "overloaded"), ErrorKind::Overloaded),
+        (
+            || error(504, "deadline_exceeded"),
+            ErrorKind::DeadlineExceeded,
+        ),
+        (|| error(503, "kind_of_tomorrow"), ErrorKind::Overloaded),
+    ];
+    for (answer, kind) in cases {
+        let server = TestServer::start(Script::Answer(answer)).await;
+        let error = ask(&server).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains("so it goes"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_exactly_an_answer_is_none() {
+    let cases: [(&str, fn() -> Response<Body>); 9] = [
+        ("a captive portal", || {
+            let page = Response::builder().header("content-type", "text/html; charset=utf-8");
+            page.body(full("<html>Please log in</html>")).unwrap()
+        }),
+        ("a page of the right length", || {
+            let page = Response::builder().header("content-type", "text/html");
+            page.body(full(logits())).unwrap()
+        }),
+        ("no content type", || Response::new(full(logits()))),
+        ("no bundle", || {
+            let mut answer = right();
+            answer.headers_mut().remove("dyno-bundle");
+            answer
+        }),
+        ("a byte short", || outputs(full(logits()[1..].to_vec()))),
+        ("a byte long", || {
+            outputs(full([logits(), vec![0]].concat()))
+        }),
+        ("nothing", || outputs(full(""))),
+        ("a redirect", || {
+            let redirect = Response::builder().status(302);
+            redirect
+                .header("location", "/elsewhere")
+                .body(full(""))
+                .unwrap()
+        }),
+        ("another success", || {
+            let mut answer = right();
+            *answer.status_mut() = http::StatusCode::ACCEPTED;
+            answer
+        }),
+    ];
+    for (what, answer) in cases {
+        let server = TestServer::start(Script::Answer(answer)).await;
+        let error = ask(&server).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{what}: {error}");
+        assert_eq!(server.seen.lock().unwrap().len(), 1, "{what}: asked once");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let server = TestServer::start(Script::Answer(|| {
+        let zeros = std::iter::repeat_with(|| Ok(Frame::data(Bytes::from_static(&[0; 1_000]))));
+        outputs(StreamBody::new(futures_util::stream::iter(zeros)).boxed_unsync())
+    }));
+    let error = ask(&server.await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_of_another_bundle_is_a_mismatch() {
+    let server = TestServer::start(Script::Answer(|| {
+        let mut answer = right();
+        let other = "cd".repeat(32).parse().unwrap();
+        answer.headers_mut().insert("dyno-bundle", other);
+        answer
+    }));
+    let error = ask(&server.await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BundleMismatch, "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_broken_connection() {
+    let server = TestServer::start(Script::Answer(|| {
+        let breaks = std::io::Error::other("the server died");
+        let frames = [Ok(Frame::data(logits()[..5].to_vec().into())), Err(breaks)];
+        outputs(StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync())
+    }));
+    let error = ask(&server.await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_is_unreachable() {
+    let server = TestServer::start(Script::Hangup).await;
+    let error = ask(&server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let transport = HttpTransport::new(&url, Vec::new(), HttpOptions::default()).unwrap();
+    let error = transport
+        .infer(request(BodyKind::Packed, LONG))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    let error = transport.warm_up().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn after_a_missed_deadline_the_next_request_opens_another_connection() {
+    let server = TestServer::start(Script::HangOnce(right)).await;
+    let transport = server.transport();
+    let error = transport
+        .infer(request(BodyKind::Packed, SHORT))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    for _ in 0..2 {
+        transport
+            .infer(request(BodyKind::Packed, LONG))
+            .await
+            .unwrap();
+    }
+    assert_eq!(server.connections(), 2, "one left behind, one kept");
+}
+
+#[tokio::test]
+async fn requests_at_once_share_the_connection() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let transport = server.transport();
+    transport.warm_up().await.unwrap();
+    let requests = (0..32).map(|_| transport.infer(request(BodyKind::Packed, LONG)));
+    for answer in futures_util::future::join_all(requests).await {
+        assert_eq!(answer.unwrap().outputs, [expected()]);
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_client_finishes_from_the_cut_when_its_server_dies_during_the_answer() {
+    let server = TestServer::start(Script::Hangup).await;
+    let device = Arc::new(Device::default());
+    let config = ClientConfig {
+        plan: Some(split(2)),
+        remote_deadline_min: LONG,
+        remote_deadline_max: LONG,
+        ..config()
+    };
+    let transport = Some(Arc::new(server.transport()) as Arc<dyn Transport>);
+    let client = Client::from_parts(manifest(), None, device.clone(), transport, config).unwrap();
+    let inference = client.infer(stage(&client)).await.unwrap();
+    assert_right(&inference);
+    assert_eq!(inference.ran_on, RanOn::Device);
+    assert_eq!(inference.fallback.unwrap().kind, ErrorKind::Unreachable);
+    assert_eq!(*device.runs.lock().unwrap(), [(0, 2), (2, LAST)]);
+    assert_eq!(server.seen.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn addresses_that_lead_nowhere_are_refused() {
+    for url in [
+        "",
+        "localhost:8600",
+        "ftp://host",
+        "http://",
+        "http://user:secret@host",
+        "http://host?query",
+        "http://host/#fragment",
+    ] {
+        let error = HttpTransport::new(url, Vec::new(), HttpOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}");
+    }
+}
+
+/// A certificate for localhost, signed by an authority of its own: server's side, client's side.
+fn tls() -> (tokio_rustls::TlsAcceptor, Vec<u8>) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    (acceptor, authority_certificate.pem().into_bytes())
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_a_trusted_server_only() {
+    let (acceptor, root) = tls();
+    let secure = move |socket| {
+        let acceptor = acceptor.clone();
+        async move { acceptor.accept(socket).await }
+    };
+    let server = TestServer::listen(Script::Answer(right), secure).await;
+    let url = format!("https://localhost:{}", server.address.port());
+    let ask = async |root: Vec<u8>| {
+        let options = HttpOptions {
+            root_certificate: Some(root),
+            ..HttpOptions::default()
+        };
+        let transport = HttpTransport::new(&url, manifest().outputs.clone(), options)?;
+        transport.infer(request(BodyKind::Packed, LONG)).await
+    };
+    let answer = ask(root).await.unwrap();
+    assert_eq!(answer.outputs[0].data().len(), CLASSES);
+    let (_, other_root) = tls();
+    let stranger = ask(other_root).await.unwrap_err();
+    assert_eq!(stranger.kind(), ErrorKind::Unreachable, "{stranger}");
+    assert_eq!(
+        server.seen.lock().unwrap().len(),
+        1,
+        "nothing is told to strangers"
+    );
+}
+
+#[test]
+fn a_root_certificate_that_is_none_is_refused() {
+    for pem in [
+        &b"not a certificate"[..],
+        b"",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n",
+    ] {
+        let options = HttpOptions {
+            root_certificate: Some(pem.to_vec()),
+            ..HttpOptions::default()
+        };
+        let error = HttpTransport::new("https://host", Vec::new(), options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}

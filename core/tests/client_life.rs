@@ -1,0 +1,286 @@
+//! Calls that are dropped, that run at once, that teach the planner; and warming up.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client_support;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use client_support::{
+    Behaviour, Device, LAST, Server, assert_right, client, config, manifest, split, stage,
+};
+use dyno_core::client::{Client, ClientConfig, ExecutionMode, RanOn};
+use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
+use dyno_core::schedule::Plan;
+use dyno_core::{ErrorKind, Result};
+
+fn pinned(plan: Plan) -> ClientConfig {
+    ClientConfig {
+        plan: Some(plan),
+        ..config()
+    }
+}
+
+#[test]
+fn a_client_can_be_shared_by_threads() {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<Client>();
+}
+
+/// An executor whose spans end when they are cancelled, and not before.
+struct Endless {
+    started: tokio::sync::mpsc::UnboundedSender<()>,
+    ended: mpsc::Sender<ErrorKind>,
+}
+
+impl Executor for Endless {
+    fn ready_cuts(&self) -> Vec<usize> {
+        vec![0, LAST]
+    }
+
+    fn request(&self, _cut: usize) {}
+
+    fn prepare(&self, _cut: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(&self, _input: Activation, _to: usize, cancel: &Cancel) -> Result<SpanRun> {
+        self.started.send(()).unwrap();
+        loop {
+            if let Err(error) = cancel.check() {
+                self.ended.send(error.kind()).unwrap();
+                return Err(error);
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_future_cancels_the_span_under_way() {
+    let (started, mut has_started) = tokio::sync::mpsc::unbounded_channel();
+    let (ended, has_ended) = mpsc::channel();
+    let executor = Arc::new(Endless { started, ended });
+    let config = ClientConfig {
+        mode: ExecutionMode::OnlyOnDevice,
+        ..ClientConfig::default()
+    };
+    let client = Client::from_parts(manifest(), None, executor, None, config).unwrap();
+    let call = tokio::spawn({
+        let (client, staged) = (client.clone(), stage(&client));
+        async move { client.infer(staged).await }
+    });
+    has_started.recv().await.unwrap();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(has_ended.recv().unwrap(), ErrorKind::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_future_abandons_the_request_and_blames_nobody() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
+    let client = client(&device, Some(&server), pinned(split(2))).unwrap();
+    let call = tokio::spawn({
+        let (client, staged) = (client.clone(), stage(&client));
+        async move { client.infer(staged).await }
+    });
+    server.arrived.notified().await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    assert_eq!(server.abandoned.load(Ordering::SeqCst), 1);
+    assert_eq!(*device.runs.lock().unwrap(), [(0, 2)], "no tail for nobody");
+
+    server.set(Behaviour::Answers);
+    let next = client.infer(stage(&client)).await.unwrap();
+    assert_eq!(next.ran_on, RanOn::Split, "the server is not held off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_run_at_once_do_not_mix() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+    let client = client(&device, Some(&server), pinned(split(1))).unwrap();
+    let calls = (0..16).map(|_| {
+        let (client, staged) = (client.clone(), stage(&client));
+        tokio::spawn(async move { client.infer(staged).await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let inference = call.await.unwrap().unwrap();
+        assert_right(&inference);
+        assert_eq!(inference.ran_on, RanOn::Split);
+    }
+    assert_eq!(server.calls(), 16);
+    assert_eq!(device.node_runs(), [16, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_fail_at_once_are_one_failure() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
+    let client = client(&device, Some(&server), pinned(split(1))).unwrap();
+    let calls = (0..8).map(|_| {
+        let (client, staged) = (client.clone(), stage(&client));
+        tokio::spawn(async move { client.infer(staged).await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        assert_right(&call.await.unwrap().unwrap());
+    }
+    assert_eq!(device.node_runs(), [8; LAST]);
+    tokio::time::advance(config().backoff_min).await;
+    server.set(Behaviour::Answers);
+    let next = client.infer(stage(&client)).await.unwrap();
+    assert_eq!(
+        next.ran_on,
+        RanOn::Split,
+        "one back-off of the shortest kind"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_server_costs_its_deadline_and_no_more() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
+    let client = client(&device, Some(&server), pinned(split(1))).unwrap();
+    let inference = client.infer(stage(&client)).await.unwrap();
+    let deadline = server.requests.lock().unwrap()[0].deadline;
+    let bounds = config();
+    assert!(deadline >= bounds.remote_deadline_min && deadline <= bounds.remote_deadline_max);
+    // Time is the test's own, so this is exact: the deadline and the grace behind it.
+    let network = Duration::from_secs_f64(inference.times.network_ms / 1e3);
+    assert!(network >= deadline && network <= deadline + Duration::from_millis(25));
+    assert!(inference.times.total_ms >= inference.times.network_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missed_deadline_earns_the_next_request_a_longer_one() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
+    let config = ClientConfig {
+        remote_deadline_min: Duration::from_millis(1),
+        ..pinned(split(1))
+    };
+    let client = client(&device, Some(&server), config).unwrap();
+    for _ in 0..3 {
+        client.infer(stage(&client)).await.unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    let requests = server.requests.lock().unwrap();
+    let deadlines: Vec<_> = requests.iter().map(|r| r.deadline).collect();
+    assert_eq!(deadlines.len(), 3);
+    assert!(deadlines.is_sorted_by(|a, b| a < b), "{deadlines:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_accounts_for_the_time() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+    let client = client(&device, Some(&server), pinned(split(2))).unwrap();
+    let times = client.infer(stage(&client)).await.unwrap().times;
+    assert!(
+        (times.device_ms - 100.0).abs() < 1e-9,
+        "as the executor said"
+    );
+    assert!((times.server_ms - 2.25).abs() < 1e-9, "unpack and infer");
+    assert!((times.queue_ms - 0.0).abs() < 1e-9);
+    assert!(
+        (times.network_ms - (5.0 - 2.25)).abs() < 1e-6,
+        "{}",
+        times.network_ms
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_that_is_not_built_is_asked_for_once_chosen_and_another_plan_runs() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+    // A link on which the photo (cut 0) loses to a later cut.
+    let mut config = config();
+    config.link.rate_bps = 1e4;
+    let narrow = {
+        let mut manifest = (*manifest()).clone();
+        manifest.cuts[1].tensors[0].shape = vec![1, 1, 1, 1];
+        Arc::new(manifest)
+    };
+    device.cold.store(true, Ordering::SeqCst);
+    let client = Client::from_parts(
+        narrow,
+        Some(&client_support::profile()),
+        device.clone(),
+        Some(server.clone()),
+        config,
+    )
+    .unwrap();
+    assert_eq!(client.explain()[0].plan, split(1));
+    let inference = client.infer(stage(&client)).await.unwrap();
+    assert_right(&inference);
+    assert_ne!(inference.plan, split(1));
+    assert_eq!(*device.requested.lock().unwrap(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_turns_out_slow_is_relieved_by_the_server() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+    // The bundle was prepared on a machine a hundred times as fast as this device.
+    let profile = dyno_core::bundle::Profile {
+        head_ms: vec![0.0, 0.5, 1.0, 1.5, 2.0],
+        ..client_support::profile()
+    };
+    let config = ClientConfig {
+        server_speed: 1.0,
+        ..config()
+    };
+    let executor: Arc<dyn Executor> = device.clone();
+    let transport = Some(server.clone() as Arc<dyn dyno_core::client::Transport>);
+    let client =
+        Client::from_parts(manifest(), Some(&profile), executor, transport, config).unwrap();
+    let first = client.infer(stage(&client)).await.unwrap();
+    assert_eq!(
+        first.ran_on,
+        RanOn::Device,
+        "nothing says yet that it is slow"
+    );
+    let second = client.infer(stage(&client)).await.unwrap();
+    assert_ne!(second.ran_on, RanOn::Device);
+    assert!(second.estimated_ms < first.times.device_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn warming_up_opens_the_connection_and_builds_the_planned_spans() {
+    for (plan, cut) in [(split(2), 2), (Plan::Device, LAST)] {
+        let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+        let client = client(&device, Some(&server), pinned(plan)).unwrap();
+        client.warm_up().await.unwrap();
+        assert_eq!(*device.prepared.lock().unwrap(), [cut]);
+        assert_eq!(server.warm_ups.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warming_up_without_a_server_is_an_error_only_where_nobody_else_answers() {
+    for (mode, tried, fails) in [
+        (ExecutionMode::Auto, 1, false),
+        (ExecutionMode::PreferCloud, 1, false),
+        (ExecutionMode::OnlyOnDevice, 0, false),
+        (ExecutionMode::OnlyCloud, 1, true),
+    ] {
+        let server = Server::new(Behaviour::Fails(ErrorKind::Unreachable));
+        let config = ClientConfig { mode, ..config() };
+        let client = client(&Arc::new(Device::default()), Some(&server), config).unwrap();
+        assert_eq!(client.warm_up().await.is_err(), fails, "{mode}");
+        assert_eq!(server.warm_ups.load(Ordering::SeqCst), tried, "{mode}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_no_classifier_returns_its_outputs_alone() {
+    let mut segmenter = (*manifest()).clone();
+    segmenter.outputs[0].shape = vec![2, 2];
+    segmenter.cuts[LAST].tensors[0].shape = vec![2, 2];
+    let config = ClientConfig {
+        mode: ExecutionMode::OnlyOnDevice,
+        ..ClientConfig::default()
+    };
+    let device = Arc::new(Device::default());
+    let client = Client::from_parts(Arc::new(segmenter), None, device, None, config).unwrap();
+    let inference = client.infer(stage(&client)).await.unwrap();
+    assert!(inference.top.is_empty());
+    assert_eq!(inference.outputs.len(), 1);
+    assert_eq!((inference.cut, inference.codec), (LAST, None));
+}
