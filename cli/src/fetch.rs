@@ -35,17 +35,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 async fn fetch(args: &Args) -> Result<Bundle> {
-    crate::pull::install_tls_provider();
+    // reqwest is built without a TLS provider of its own; a second call finds the first one's.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let server = args.server.trim_end_matches('/');
     let url = format!("{server}/v1/models/{}/bundle", args.model);
     let mut client = reqwest::Client::builder().no_proxy();
     if server.starts_with("http://") {
         client = client.http2_prior_knowledge();
     }
-    let response = client.build()?.get(&url).send().await.with_context(|| url.clone())?;
+    let response = client
+        .build()?
+        .get(&url)
+        .send()
+        .await
+        .with_context(|| url.clone())?;
     if !response.status().is_success() {
         let status = response.status();
-        bail!("{url}: {status}: {}", response.text().await.unwrap_or_default());
+        bail!(
+            "{url}: {status}: {}",
+            response.text().await.unwrap_or_default()
+        );
     }
     let bar = progress::bar(response.content_length().unwrap_or(0), "downloading");
     let (pieces, inbox) = mpsc::channel(MAX_WAITING_PIECES);
@@ -73,7 +82,10 @@ struct Pieces {
 
 impl Pieces {
     fn new(inbox: mpsc::Receiver<std::io::Result<bytes::Bytes>>) -> Self {
-        Self { inbox, piece: bytes::Bytes::new() }
+        Self {
+            inbox,
+            piece: bytes::Bytes::new(),
+        }
     }
 }
 

@@ -133,9 +133,11 @@ impl Args {
                 "a photo ({}) is sent at cut 0, not at cut {cut}: use raw, lz4 or zstd there",
                 codec.as_str()
             ),
-            (Some(cut), AnyCodec::Activation(codec)) => {
-                Ok(Some(Plan::Split { cut, precision: self.levels, codec }))
-            }
+            (Some(cut), AnyCodec::Activation(codec)) => Ok(Some(Plan::Split {
+                cut,
+                precision: self.levels,
+                codec,
+            })),
             (None, AnyCodec::Activation(_)) => Ok(None),
         }
     }
@@ -151,7 +153,10 @@ fn precision(text: &str) -> Result<Precision, Error> {
         return Ok(Precision::Raw);
     }
     let levels = text.parse().map_err(|_| {
-        Error::new(ErrorKind::InvalidArgument, format!("'{text}' is neither a number nor 'raw'"))
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("'{text}' is neither a number nor 'raw'"),
+        )
     })?;
     Levels::new(levels).map(Precision::Levels)
 }
@@ -237,7 +242,10 @@ fn print_inference(image: &Path, inference: &Inference, json: bool) -> Result<()
                 from_cut: f.from_cut,
             }),
         };
-        println!("{}", serde_json::to_string(&line).context("cannot write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string(&line).context("cannot write JSON")?
+        );
         return Ok(());
     }
     println!(
@@ -249,14 +257,25 @@ fn print_inference(image: &Path, inference: &Inference, json: bool) -> Result<()
         inference.bytes_up
     );
     if let Some(fallback) = &inference.fallback {
-        println!("  finished from cut {}: {}", fallback.from_cut, fallback.message);
+        println!(
+            "  finished from cut {}: {}",
+            fallback.from_cut, fallback.message
+        );
     }
     for label in &inference.top {
-        println!("  {:6.2} %  {:5}  {}", 100.0 * label.score, label.index, label.label);
+        println!(
+            "  {:6.2} %  {:5}  {}",
+            100.0 * label.score,
+            label.index,
+            label.label
+        );
     }
     if inference.top.is_empty() {
         for output in &inference.outputs {
-            println!("  output of shape {:?} (write it with --output FILE.npy)", output.shape());
+            println!(
+                "  output of shape {:?} (write it with --output FILE.npy)",
+                output.shape()
+            );
         }
     }
     Ok(())
@@ -267,20 +286,31 @@ fn print_error(image: &Path, error: &anyhow::Error, json: bool) -> Result<()> {
         eprintln!("{}: {error:#}", image.display());
         return Ok(());
     }
-    let kind = error.downcast_ref::<Error>().map_or(ErrorKind::Io, Error::kind).as_str();
+    let kind = error
+        .downcast_ref::<Error>()
+        .map_or(ErrorKind::Io, Error::kind)
+        .as_str();
     let line = serde_json::json!({
         "image": image.display().to_string(),
         "error": format!("{error:#}"),
         "kind": kind,
     });
-    println!("{}", serde_json::to_string(&line).context("cannot write JSON")?);
+    println!(
+        "{}",
+        serde_json::to_string(&line).context("cannot write JSON")?
+    );
     Ok(())
 }
 
 /// Writes the outputs; with several images the image's name, with several outputs their number
 /// goes into the file's name.
 fn write_outputs(file: &Path, image: Option<&PathBuf>, outputs: &[Tensor]) -> Result<()> {
-    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = |path: &Path| {
+        path.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
     for (index, output) in outputs.iter().enumerate() {
         let mut name = stem(file);
         if let Some(image) = image {
@@ -290,7 +320,7 @@ fn write_outputs(file: &Path, image: Option<&PathBuf>, outputs: &[Tensor]) -> Re
             name = format!("{name}-{index}");
         }
         let path = file.with_file_name(format!("{name}.npy"));
-        npy::write(&path, output).with_context(|| format!("cannot write {}", path.display()))?;
+        npy::save(&path, output).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

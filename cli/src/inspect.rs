@@ -29,7 +29,10 @@ struct Report<'a> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.json {
-        let report = Report { manifest: bundle.manifest(), profile: bundle.profile() };
+        let report = Report {
+            manifest: bundle.manifest(),
+            profile: bundle.profile(),
+        };
         let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
         println!("{text}");
         return Ok(());
@@ -74,12 +77,17 @@ fn describe(manifest: &Manifest, profile: Option<&Profile>) -> String {
 
 fn cut_table(cuts: &[Cut], profile: Option<&Profile>) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["cut", "after", "head", "elements", "head ms", "tensors"]);
     let total = cuts.last().map_or(0, |cut| cut.flops_before).max(1) as f64;
     for cut in cuts {
-        let shapes: Vec<String> = cut.tensors.iter().map(|t| format!("{:?}", t.shape)).collect();
-        let head_ms = profile.map_or_else(String::new, |p| format!("{:.2}", p.span_ms(0, cut.index)));
+        let shapes: Vec<String> = cut
+            .tensors
+            .iter()
+            .map(|t| format!("{:?}", t.shape))
+            .collect();
+        let head_ms =
+            profile.map_or_else(String::new, |p| format!("{:.2}", p.span_ms(0, cut.index)));
         table.add_row([
             cut.index.to_string(),
             cut.after.clone(),

@@ -89,7 +89,10 @@ impl Args {
     /// What flags and file say together, and the labels.
     fn preprocessing(&self) -> Result<(PreprocessFile, Vec<String>)> {
         let (file, folder) = match &self.preprocess {
-            Some(path) => (read_preprocess(path)?, path.parent().unwrap_or(Path::new(""))),
+            Some(path) => (
+                read_preprocess(path)?,
+                path.parent().unwrap_or(Path::new("")),
+            ),
             None => (PreprocessFile::default(), Path::new("")),
         };
         let labels = match (&self.labels, &file.labels) {
@@ -127,7 +130,9 @@ fn read_labels(path: &Path) -> Result<Vec<String>> {
 fn three(text: &str) -> Result<[f32; 3], String> {
     let numbers: Result<Vec<f32>, _> = text.split(',').map(|n| n.trim().parse()).collect();
     let numbers = numbers.map_err(|e| format!("'{text}' is not three numbers: {e}"))?;
-    numbers.try_into().map_err(|_| "three numbers are needed, for R, G and B".to_owned())
+    numbers
+        .try_into()
+        .map_err(|_| "three numbers are needed, for R, G and B".to_owned())
 }
 
 fn summarise(bundle: &Bundle) {
@@ -151,7 +156,10 @@ struct Steps {
 
 impl Steps {
     fn new(quiet: bool) -> Self {
-        Self { quiet, now: RefCell::new(None) }
+        Self {
+            quiet,
+            now: RefCell::new(None),
+        }
     }
 
     fn show(&self, step: Step, done: u64, total: u64) {

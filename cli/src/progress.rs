@@ -10,7 +10,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// A bar that counts to `total` (or spins, if that is 0), headed by `message`.
 pub(crate) fn bar(total: u64, message: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    let template = if total == 0 { "{spinner} {msg}" } else { "{msg:24} {bar:30} {pos}/{len}" };
+    let template = if total == 0 {
+        "{spinner} {msg}"
+    } else {
+        "{msg:24} {bar:30} {pos}/{len}"
+    };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }

@@ -42,8 +42,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => vec![generated(&bundle)?],
     };
     let bar = progress::bar(bundle.manifest().cuts.len() as u64, "verifying cuts");
-    let verification =
-        verify(&bundle, &inputs, args.threads, |done, _| bar.set_position(done as u64))?;
+    let verification = verify(&bundle, &inputs, args.threads, |done, _| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish_and_clear();
     if args.json {
         let text = serde_json::to_string_pretty(&verification).context("cannot write JSON")?;
@@ -69,12 +70,17 @@ pub(crate) fn image_files(folder: &Path, limit: usize) -> Result<Vec<PathBuf>> {
         let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
         extension.is_some_and(|e| matches!(e.as_str(), "jpg" | "jpeg" | "png" | "webp"))
     };
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_image).collect();
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(is_image)
+        .collect();
     files.sort();
     files.truncate(limit);
     if files.is_empty() {
-        bail!("there are no JPEG, PNG or WebP files in {}", folder.display());
+        bail!(
+            "there are no JPEG, PNG or WebP files in {}",
+            folder.display()
+        );
     }
     Ok(files)
 }
@@ -101,7 +107,9 @@ fn generated(bundle: &Bundle) -> Result<Tensor> {
     let (width, height) = (preprocess.width, preprocess.height);
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let rgb = (0..width * height * 3).map(|i| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let noise = (random >> 58) as u8;
         let (x, y, channel) = (i / 3 % width, i / 3 / width, i % 3);
         let wave = ((x * (channel + 2) + y * 3) % 382).min(191) as u8;
@@ -113,8 +121,14 @@ fn generated(bundle: &Bundle) -> Result<Tensor> {
 
 fn table(verification: &Verification) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["cut", "elements", "max abs error", "of the range", "tensors"]);
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "cut",
+        "elements",
+        "max abs error",
+        "of the range",
+        "tensors",
+    ]);
     for cut in &verification.cuts {
         table.add_row([
             cut.index.to_string(),

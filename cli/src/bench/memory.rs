@@ -72,20 +72,29 @@ struct Reading {
 
 /// Starts one process a case. None where `/proc` does not tell the memory.
 pub(super) fn measure(bundle: &Path, threads: usize, cuts: &[usize]) -> Result<Option<Memory>> {
-    let (Some(&first), Some(&last)) = (cuts.first(), cuts.last()) else { return Ok(None) };
+    let (Some(&first), Some(&last)) = (cuts.first(), cuts.last()) else {
+        return Ok(None);
+    };
     if resident_mib().is_none() {
         return Ok(None);
     }
     let bare = read(bundle, threads, None, None)?;
     let steady = |&cut: &usize| -> Result<Steady> {
-        Ok(Steady { cut, mib: read(bundle, threads, Some(cut), None)?.after_mib })
+        Ok(Steady {
+            cut,
+            mib: read(bundle, threads, Some(cut), None)?.after_mib,
+        })
     };
     let steady: Result<Vec<Steady>> = [0].iter().chain(cuts).map(steady).collect();
     let moved = read(bundle, threads, Some(first), Some(last))?;
     Ok(Some(Memory {
         bare_mib: bare.after_mib,
         steady: steady?,
-        building: Building { cut: last, peak_mib: moved.peak_mib, after_mib: moved.after_mib },
+        building: Building {
+            cut: last,
+            peak_mib: moved.peak_mib,
+            after_mib: moved.after_mib,
+        },
     }))
 }
 
@@ -99,9 +108,14 @@ fn read(bundle: &Path, threads: usize, cut: Option<usize>, then: Option<usize>) 
             command.args([flag, &cut.to_string()]);
         }
     }
-    let output = command.output().context("cannot start a process to measure")?;
+    let output = command
+        .output()
+        .context("cannot start a process to measure")?;
     if !output.status.success() {
-        bail!("a measured process failed: {}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "a measured process failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     serde_json::from_slice(&output.stdout).context("a measured process printed no JSON")
 }
@@ -113,7 +127,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => run_bare(&bundle, args.threads)?,
         Some(cut) => run_client(&bundle, args.threads, cut, args.then)?,
     };
-    println!("{}", serde_json::to_string(&peak_mib).context("cannot write JSON")?);
+    println!(
+        "{}",
+        serde_json::to_string(&peak_mib).context("cannot write JSON")?
+    );
     Ok(())
 }
 
@@ -126,7 +143,10 @@ fn run_bare(bundle: &Bundle, threads: usize) -> Result<Reading> {
         session.run(ort::inputs![value])?;
     }
     let mib = resident_mib().context("memory cannot be read")?;
-    Ok(Reading { peak_mib: mib, after_mib: mib })
+    Ok(Reading {
+        peak_mib: mib,
+        after_mib: mib,
+    })
 }
 
 fn run_client(
@@ -140,7 +160,10 @@ fn run_client(
     run_model(bundle, &executor)?;
     let Some(then) = then else {
         let mib = resident_mib().context("memory cannot be read")?;
-        return Ok(Reading { peak_mib: mib, after_mib: mib });
+        return Ok(Reading {
+            peak_mib: mib,
+            after_mib: mib,
+        });
     };
     let done = Arc::new(AtomicBool::new(false));
     let sampler = std::thread::spawn({
@@ -158,9 +181,14 @@ fn run_client(
     }
     run_model(bundle, &executor)?;
     done.store(true, Ordering::Relaxed);
-    let peak_mib = sampler.join().map_err(|_| anyhow::anyhow!("the sampler failed"))?;
+    let peak_mib = sampler
+        .join()
+        .map_err(|_| anyhow::anyhow!("the sampler failed"))?;
     let after_mib = resident_mib().context("memory cannot be read")?;
-    Ok(Reading { peak_mib, after_mib })
+    Ok(Reading {
+        peak_mib,
+        after_mib,
+    })
 }
 
 fn run_model(bundle: &Bundle, executor: &DeviceExecutor) -> Result<()> {
@@ -169,7 +197,10 @@ fn run_model(bundle: &Bundle, executor: &DeviceExecutor) -> Result<()> {
 
 fn run_once(bundle: &Bundle, executor: &DeviceExecutor) -> Result<()> {
     let input = &bundle.manifest().input;
-    let tensor = Tensor::new(input.shape.clone(), TensorData::F32(vec![0.25; input.elements()]))?;
+    let tensor = Tensor::new(
+        input.shape.clone(),
+        TensorData::F32(vec![0.25; input.elements()]),
+    )?;
     let input = Activation::new(0, vec![tensor]);
     executor.run(input, bundle.manifest().last_cut(), &Cancel::new())?;
     Ok(())

@@ -82,18 +82,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Arc::new(Bundle::open(&args.bundle)?);
     let last = bundle.manifest().last_cut();
     let step = (last / (COMPARED_CUTS + 1)).max(1);
-    let cuts: Vec<usize> = (1..last).step_by(step).skip(1).take(COMPARED_CUTS).collect();
+    let cuts: Vec<usize> = (1..last)
+        .step_by(step)
+        .skip(1)
+        .take(COMPARED_CUTS)
+        .collect();
     let bar = progress::bar(cuts.len() as u64 + 2, "measuring");
     let device = device(&bundle, args)?;
     bar.inc(1);
     let mut spans = Vec::new();
     for &cut in &cuts {
-        spans.push(SpanComparison { cut, times: two_spans(&bundle, cut, args)? });
+        spans.push(SpanComparison {
+            cut,
+            times: two_spans(&bundle, cut, args)?,
+        });
         bar.inc(1);
     }
     let memory = memory::measure(&args.bundle, args.threads, &cuts)?;
     bar.finish_and_clear();
-    let machine = bundle.profile().map_or_else(String::new, |p| p.machine.clone());
+    let machine = bundle
+        .profile()
+        .map_or_else(String::new, |p| p.machine.clone());
     let report = Report {
         machine,
         model: bundle.manifest().model.clone(),
@@ -104,7 +113,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         memory,
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).context("cannot write JSON")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&report).context("cannot write JSON")?
+        );
     } else {
         print(&report);
     }
@@ -115,12 +127,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn device(bundle: &Arc<Bundle>, args: &Args) -> Result<Comparison> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let manifest = bundle.manifest();
-    let (width, height) = (manifest.preprocess.width * 2, manifest.preprocess.height * 2);
-    let rgb: Vec<u8> = (0..width * height * 3).map(|i| (i * 7 % 251) as u8).collect();
+    let (width, height) = (
+        manifest.preprocess.width * 2,
+        manifest.preprocess.height * 2,
+    );
+    let rgb: Vec<u8> = (0..width * height * 3)
+        .map(|i| (i * 7 % 251) as u8)
+        .collect();
     let pixels = Pixels::new(&rgb, width, height, width * 3, PixelFormat::Rgb8)?;
 
     let executor = Arc::new(DeviceExecutor::new(bundle.clone(), args.threads)?);
-    let config = ClientConfig { mode: ExecutionMode::OnlyOnDevice, ..ClientConfig::default() };
+    let config = ClientConfig {
+        mode: ExecutionMode::OnlyOnDevice,
+        ..ClientConfig::default()
+    };
     let top = config.top_k;
     let client = Client::new(bundle, executor, None, config)?;
     let mut session = bare_session(bundle, args.threads)?;
@@ -128,7 +148,9 @@ fn device(bundle: &Arc<Bundle>, args: &Args) -> Result<Comparison> {
     let bare = || -> Result<()> {
         let preprocess = &manifest.preprocess;
         let tensor = Frame::stage(&pixels, preprocess)?.to_tensor(preprocess)?;
-        let input = tensor.as_f32().ok_or_else(|| anyhow!("the input is not f32"))?;
+        let input = tensor
+            .as_f32()
+            .ok_or_else(|| anyhow!("the input is not f32"))?;
         let value = TensorRef::from_array_view((tensor.shape().to_vec(), input))?;
         let outputs = session.run(ort::inputs![value])?;
         if manifest.is_classifier() {
@@ -147,12 +169,18 @@ fn device(bundle: &Arc<Bundle>, args: &Args) -> Result<Comparison> {
 /// Head and tail in a chain against the whole model in one span.
 fn two_spans(bundle: &Arc<Bundle>, cut: usize, args: &Args) -> Result<Comparison> {
     let last = bundle.manifest().last_cut();
-    let options = SpanOptions { threads: args.threads, capacity: 1 };
+    let options = SpanOptions {
+        threads: args.threads,
+        capacity: 1,
+    };
     let whole = SpanStore::new(bundle.clone(), options)?;
     let split = DeviceExecutor::new(bundle.clone(), args.threads)?;
     split.prepare(cut)?;
     let input = &bundle.manifest().input;
-    let tensor = Tensor::new(input.shape.clone(), TensorData::F32(vec![0.25; input.elements()]))?;
+    let tensor = Tensor::new(
+        input.shape.clone(),
+        TensorData::F32(vec![0.25; input.elements()]),
+    )?;
     let bare = || -> Result<()> {
         let input = Activation::new(0, vec![tensor.clone()]);
         std::hint::black_box(whole.run(input, last, &Cancel::new())?);
@@ -199,7 +227,11 @@ fn compare(
         }
     }
     let (bare_ms, dyno_ms) = (median(&mut bare_ms), median(&mut dyno_ms));
-    Ok(Comparison { bare_ms, dyno_ms, ratio: dyno_ms / bare_ms })
+    Ok(Comparison {
+        bare_ms,
+        dyno_ms,
+        ratio: dyno_ms / bare_ms,
+    })
 }
 
 fn timed(work: &mut impl FnMut() -> Result<()>) -> Result<f64> {
@@ -219,10 +251,13 @@ fn print(report: &Report) {
         report.model, report.machine, report.threads, report.rounds
     );
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["what", "bare", "dyno", "ratio"]);
     let row = |what: String, c: &Comparison| {
-        let (bare, dyno) = (format!("{:.3} ms", c.bare_ms), format!("{:.3} ms", c.dyno_ms));
+        let (bare, dyno) = (
+            format!("{:.3} ms", c.bare_ms),
+            format!("{:.3} ms", c.dyno_ms),
+        );
         [what, bare, dyno, format!("{:.3}", c.ratio)]
     };
     table.add_row(row("infer, ONLY_ON_DEVICE".to_owned(), &report.device));

@@ -15,7 +15,10 @@ pub(super) struct SlowDevice {
 impl SlowDevice {
     /// `slowdown` is at least 1.
     pub(super) fn new(device: Arc<DeviceExecutor>, slowdown: f64) -> Self {
-        Self { device, slowdown: slowdown.max(1.0) }
+        Self {
+            device,
+            slowdown: slowdown.max(1.0),
+        }
     }
 }
 

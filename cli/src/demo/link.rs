@@ -40,12 +40,16 @@ pub(super) struct Link {
 impl Link {
     /// Opens a link to `server` on a port of its own.
     pub(super) async fn open(kind: LinkKind, server: SocketAddr) -> Result<Self> {
-        let listener =
-            TcpListener::bind("127.0.0.1:0").await.context("cannot open a port for the link")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("cannot open a port for the link")?;
         let address = listener.local_addr()?;
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, kind, server));
-        Ok(Self { address, _tasks: tasks })
+        Ok(Self {
+            address,
+            _tasks: tasks,
+        })
     }
 
     /// Where the phone connects to.
@@ -58,7 +62,9 @@ async fn accept(listener: TcpListener, kind: LinkKind, server: SocketAddr) {
     let mut connections = JoinSet::new();
     while let Ok((phone, _)) = listener.accept().await {
         // A server that is gone closes the phone's connection, as a network would.
-        let Ok(server) = TcpStream::connect(server).await else { continue };
+        let Ok(server) = TcpStream::connect(server).await else {
+            continue;
+        };
         let _ = (phone.set_nodelay(true), server.set_nodelay(true));
         connections.spawn(carry(phone, server, kind));
     }
@@ -88,7 +94,11 @@ async fn pass(
         while let Ok(n @ 1..) = from.read(&mut buffer).await {
             let busy = rate_bps.map_or(0.0, |rate| n as f64 * 8.0 / rate);
             free_at = free_at.max(Instant::now()) + Duration::from_secs_f64(busy);
-            if pieces.send((free_at + delay, buffer[..n].to_vec())).await.is_err() {
+            if pieces
+                .send((free_at + delay, buffer[..n].to_vec()))
+                .await
+                .is_err()
+            {
                 break;
             }
         }

@@ -28,11 +28,31 @@ use crate::verify::{image_files, read_photo};
 
 /// The links, from good to bad.
 const LINKS: [LinkKind; 5] = [
-    LinkKind { name: "Wi-Fi", rate_bps: 50e6, rtt_ms: 10.0 },
-    LinkKind { name: "good LTE", rate_bps: 10e6, rtt_ms: 30.0 },
-    LinkKind { name: "busy cell", rate_bps: 1e6, rtt_ms: 30.0 },
-    LinkKind { name: "edge of cell", rate_bps: 0.3e6, rtt_ms: 40.0 },
-    LinkKind { name: "almost none", rate_bps: 0.05e6, rtt_ms: 100.0 },
+    LinkKind {
+        name: "Wi-Fi",
+        rate_bps: 50e6,
+        rtt_ms: 10.0,
+    },
+    LinkKind {
+        name: "good LTE",
+        rate_bps: 10e6,
+        rtt_ms: 30.0,
+    },
+    LinkKind {
+        name: "busy cell",
+        rate_bps: 1e6,
+        rtt_ms: 30.0,
+    },
+    LinkKind {
+        name: "edge of cell",
+        rate_bps: 0.3e6,
+        rtt_ms: 40.0,
+    },
+    LinkKind {
+        name: "almost none",
+        rate_bps: 0.05e6,
+        rtt_ms: 100.0,
+    },
 ];
 /// Photos from the folder, at most.
 const MAX_PHOTOS: usize = 20;
@@ -73,28 +93,46 @@ async fn demo(args: Args) -> Result<()> {
     if !bundle.manifest().is_classifier() {
         bail!("the demo compares labels: use a bundle of a classifier");
     }
-    let photos: Result<Vec<Photo>> =
-        image_files(&args.photos, MAX_PHOTOS)?.iter().map(|path| read_photo(path)).collect();
+    let photos: Result<Vec<Photo>> = image_files(&args.photos, MAX_PHOTOS)?
+        .iter()
+        .map(|path| read_photo(path))
+        .collect();
     let samples = expect(&bundle, photos?).await?;
-    let folder = args.bundle.canonicalize().context("cannot find the bundle's folder")?;
+    let folder = args
+        .bundle
+        .canonicalize()
+        .context("cannot find the bundle's folder")?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let mut server = ServerProcess::start(args.server_program.as_deref(), &folder)?;
 
     let stages = LINKS.len() * 2 + 2;
     let bar = progress::bar((stages * samples.len()) as u64, "running photos");
-    let setup = Setup { bundle, slowdown: args.device_slowdown, samples, bar };
+    let setup = Setup {
+        bundle,
+        slowdown: args.device_slowdown,
+        samples,
+        bar,
+    };
     let mut rows = vec![setup.device_only().await?];
     for kind in LINKS {
         let link = Link::open(kind, server.address()).await?;
-        rows.push(setup.over(&link, kind, ExecutionMode::OnlyCloud, "server-only").await?);
+        rows.push(
+            setup
+                .over(&link, kind, ExecutionMode::OnlyCloud, "server-only")
+                .await?,
+        );
         rows.push(setup.over(&link, kind, ExecutionMode::Auto, "DynO").await?);
     }
     rows.push(setup.with_a_dying_server(&mut server).await?);
     setup.bar.finish_and_clear();
 
-    print!("{}", table::render(&rows, setup.bundle.manifest(), args.device_slowdown));
-    let (wrong, missing): (usize, usize) =
-        rows.iter().fold((0, 0), |(w, m), row| (w + row.wrong, m + row.missing));
+    print!(
+        "{}",
+        table::render(&rows, setup.bundle.manifest(), args.device_slowdown)
+    );
+    let (wrong, missing): (usize, usize) = rows
+        .iter()
+        .fold((0, 0), |(w, m), row| (w + row.wrong, m + row.missing));
     if wrong + missing > 0 {
         bail!("{wrong} answers differ from the whole model's, {missing} are missing");
     }
@@ -103,7 +141,10 @@ async fn demo(args: Args) -> Result<()> {
 
 /// What the whole model says of each photo, on this machine.
 async fn expect(bundle: &Arc<Bundle>, photos: Vec<Photo>) -> Result<Vec<Sample>> {
-    let config = ClientConfig { mode: ExecutionMode::OnlyOnDevice, ..ClientConfig::default() };
+    let config = ClientConfig {
+        mode: ExecutionMode::OnlyOnDevice,
+        ..ClientConfig::default()
+    };
     let executor = Arc::new(DeviceExecutor::new(bundle.clone(), 1)?);
     let client = Client::new(bundle, executor, None, config)?;
     let mut samples = Vec::with_capacity(photos.len());
@@ -163,11 +204,16 @@ impl Setup {
             if index == half { server.kill() } else { Ok(()) }
         })
         .await?;
-        Ok(summary.row("Wi-Fi, server killed", "DynO").with_link(LINKS[0]))
+        Ok(summary
+            .row("Wi-Fi, server killed", "DynO")
+            .with_link(LINKS[0]))
     }
 
     fn client(&self, link: Option<&Link>, mode: ExecutionMode) -> Result<Client> {
-        let config = ClientConfig { mode, ..ClientConfig::default() };
+        let config = ClientConfig {
+            mode,
+            ..ClientConfig::default()
+        };
         let device = Arc::new(DeviceExecutor::new(self.bundle.clone(), 1)?);
         let executor = Arc::new(SlowDevice::new(device, self.slowdown));
         let transport = match link {

@@ -33,11 +33,18 @@ impl ServerProcess {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        let Some(stdout) = child.stdout.take() else { bail!("the server has no output") };
-        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let Some(stdout) = child.stdout.take() else {
+            bail!("the server has no output")
+        };
+        let mut server = Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let line = lines.find(|line| line.starts_with(LISTENING));
-        let address = line.as_deref().and_then(|line| line[LISTENING.len()..].trim().parse().ok());
+        let address = line
+            .as_deref()
+            .and_then(|line| line[LISTENING.len()..].trim().parse().ok());
         server.address = address.context("the server ended before it listened")?;
         Ok(server)
     }
@@ -50,7 +57,9 @@ impl ServerProcess {
     /// Ends it at once, as a crash would.
     pub(super) fn kill(&mut self) -> Result<()> {
         self.child.kill().context("cannot kill the server")?;
-        self.child.wait().context("the server cannot be waited for")?;
+        self.child
+            .wait()
+            .context("the server cannot be waited for")?;
         Ok(())
     }
 }
@@ -66,7 +75,10 @@ fn beside_this_program() -> Result<PathBuf> {
     let name = format!("dyno-server{}", std::env::consts::EXE_SUFFIX);
     let server = this.with_file_name(name);
     if !server.is_file() {
-        bail!("{} is missing: build it with `cargo build -p dyno-server`", server.display());
+        bail!(
+            "{} is missing: build it with `cargo build -p dyno-server`",
+            server.display()
+        );
     }
     Ok(server)
 }

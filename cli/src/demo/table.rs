@@ -48,13 +48,20 @@ impl Summary {
             *ran_on.entry(answer.ran_on.as_str()).or_default() += 1;
             *plans.entry(answer.plan.to_string()).or_default() += 1;
         }
-        let plan = plans.into_iter().max_by_key(|(_, n)| *n).map(|(plan, _)| plan);
+        let plan = plans
+            .into_iter()
+            .max_by_key(|(_, n)| *n)
+            .map(|(plan, _)| plan);
         Row {
             link,
             shaped: None,
             who,
             plan: plan.unwrap_or_default(),
-            ran_on: ran_on.iter().map(|(place, n)| format!("{n} {place}")).collect::<Vec<_>>().join(", "),
+            ran_on: ran_on
+                .iter()
+                .map(|(place, n)| format!("{n} {place}"))
+                .collect::<Vec<_>>()
+                .join(", "),
             resumed: self.answers.iter().filter(|a| a.fallback.is_some()).count(),
             total_ms: median(|a| a.times.total_ms),
             device_ms: median(|a| a.times.device_ms),
@@ -93,22 +100,40 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn with_link(self, kind: LinkKind) -> Self {
-        Self { shaped: Some(kind), ..self }
+        Self {
+            shaped: Some(kind),
+            ..self
+        }
     }
 }
 
 /// The table and what is to be known about it.
 pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([
-        "link", "who", "usual plan", "ran on", "total", "device", "pack", "network", "server",
-        "bytes", "wrong", "missing",
+        "link",
+        "who",
+        "usual plan",
+        "ran on",
+        "total",
+        "device",
+        "pack",
+        "network",
+        "server",
+        "bytes",
+        "wrong",
+        "missing",
     ]);
     for row in rows {
         let link = match row.shaped {
             Some(kind) => {
-                format!("{} ({} Mbit/s, {} ms)", row.link, kind.rate_bps / 1e6, kind.rtt_ms)
+                format!(
+                    "{} ({} Mbit/s, {} ms)",
+                    row.link,
+                    kind.rate_bps / 1e6,
+                    kind.rtt_ms
+                )
             }
             None => row.link.to_owned(),
         };
@@ -117,7 +142,13 @@ pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> String
             ran_on += &format!(" ({} resumed here)", row.resumed);
         }
         let ms = |value: f64| format!("{value:.1}");
-        let remote = |value: f64| if row.on_server { ms(value) } else { "-".to_owned() };
+        let remote = |value: f64| {
+            if row.on_server {
+                ms(value)
+            } else {
+                "-".to_owned()
+            }
+        };
         table.add_row([
             link,
             row.who.to_owned(),
