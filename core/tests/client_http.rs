@@ -4,13 +4,11 @@
 
 mod client_support;
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client_support::http::{Answer, Body, Script, TestServer, full, tls};
 use client_support::{
     CLASSES, Device, LAST, assert_right, config, expected, manifest, split, stage,
 };
@@ -20,142 +18,15 @@ use dyno_core::client::{
 };
 use dyno_core::schedule::PhotoCodec;
 use dyno_core::{ErrorKind, Result};
-use http::{HeaderMap, Method, Request, Response, Version};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
+use http::{Response, Version};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use tokio::net::TcpListener;
 
 /// Longer than any test takes: what misses this has hung.
 const LONG: Duration = Duration::from_secs(30);
 /// For requests that are never answered.
 const SHORT: Duration = Duration::from_millis(100);
-
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
-
-/// What a server does with every inference; health checks are always answered.
-#[derive(Clone)]
-enum Script {
-    Answer(fn() -> Response<Body>),
-    /// Never answers the first request; afterwards as the function says.
-    HangOnce(fn() -> Response<Body>),
-    /// Reads the request and closes the connection.
-    Hangup,
-}
-
-/// A request as it arrived.
-#[derive(Debug, Clone)]
-struct Seen {
-    method: Method,
-    path: String,
-    version: Version,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-#[derive(Clone)]
-struct TestServer {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-impl TestServer {
-    async fn start(script: Script) -> Self {
-        Self::listen(script, |socket| async { Ok(socket) }).await
-    }
-
-    async fn listen<S, F>(
-        script: Script,
-        secure: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
-    ) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = std::io::Result<S>> + Send,
-    {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self {
-            address: listener.local_addr().unwrap(),
-            connections: Arc::default(),
-            seen: Arc::default(),
-        };
-        let accepting = server.clone();
-        tokio::spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                accepting.connections.fetch_add(1, Ordering::SeqCst);
-                if let Ok(socket) = secure(socket).await {
-                    tokio::spawn(accepting.clone().serve(socket, script.clone()));
-                }
-            }
-        });
-        server
-    }
-
-    async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send, script: Script) {
-        let hangup = Arc::new(tokio::sync::Notify::new());
-        let service =
-            service_fn(|request| self.clone().handle(request, script.clone(), hangup.clone()));
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(socket), service);
-        tokio::select! {
-            _ = connection => {}
-            () = hangup.notified() => {}
-        }
-    }
-
-    async fn handle(
-        self,
-        request: Request<Incoming>,
-        script: Script,
-        hangup: Arc<tokio::sync::Notify>,
-    ) -> Result<Response<Body>, Infallible> {
-        let (head, body) = request.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let is_inference = head.method == Method::POST;
-        let earlier = {
-            let mut seen = self.seen.lock().unwrap();
-            seen.push(Seen {
-                method: head.method,
-                path: head.uri.path().to_owned(),
-                version: head.version,
-                headers: head.headers,
-                body,
-            });
-            seen.len() - 1
-        };
-        if !is_inference {
-            return Ok(Response::new(full("")));
-        }
-        match script {
-            Script::Answer(answer) => Ok(answer()),
-            Script::HangOnce(answer) if earlier > 0 => Ok(answer()),
-            Script::HangOnce(_) => std::future::pending().await,
-            Script::Hangup => {
-                hangup.notify_one();
-                std::future::pending().await
-            }
-        }
-    }
-
-    fn transport(&self) -> HttpTransport {
-        let url = format!("http://{}", self.address);
-        HttpTransport::new(&url, manifest().outputs.clone(), HttpOptions::default()).unwrap()
-    }
-
-    fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
-    }
-}
-
-fn full(body: impl Into<Bytes>) -> Body {
-    Full::new(body.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
-}
 
 fn logits() -> Vec<u8> {
     expected().data().to_le_bytes()
@@ -277,7 +148,7 @@ fn error(status: u16, kind: &str) -> Response<Body> {
 
 #[tokio::test]
 async fn errors_keep_the_kind_that_the_server_names() {
-    let cases: [(fn() -> Response<Body>, ErrorKind); 6] = [
+    let cases: [(Answer, ErrorKind); 6] = [
         (
             || error(400, "invalid_activation"),
             ErrorKind::InvalidActivation,
@@ -301,7 +172,7 @@ async fn errors_keep_the_kind_that_the_server_names() {
 
 #[tokio::test]
 async fn what_is_not_exactly_an_answer_is_none() {
-    let cases: [(&str, fn() -> Response<Body>); 9] = [
+    let cases: [(&str, Answer); 9] = [
         ("a captive portal", || {
             let page = Response::builder().header("content-type", "text/html; charset=utf-8");
             page.body(full("<html>Please log in</html>")).unwrap()
@@ -399,8 +270,9 @@ async fn nobody_listening_is_unreachable() {
 
 #[tokio::test]
 async fn after_a_missed_deadline_the_next_request_opens_another_connection() {
-    let server = TestServer::start(Script::HangOnce(right)).await;
+    let server = TestServer::start(Script::AnswerThePatient(right)).await;
     let transport = server.transport();
+    transport.warm_up().await.unwrap();
     let error = transport
         .infer(request(BodyKind::Packed, SHORT))
         .await
@@ -461,34 +333,6 @@ fn addresses_that_lead_nowhere_are_refused() {
         let error = HttpTransport::new(url, Vec::new(), HttpOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}");
     }
-}
-
-/// A certificate for localhost, signed by an authority of its own: server's side, client's side.
-fn tls() -> (tokio_rustls::TlsAcceptor, Vec<u8>) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
-        .unwrap()
-        .signed_by(&key, &issuer)
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    (acceptor, authority_certificate.pem().into_bytes())
 }
 
 #[tokio::test]

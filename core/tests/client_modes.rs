@@ -241,7 +241,7 @@ async fn a_server_with_another_bundle_is_asked_once() {
         let client = client(&device, Some(&server), config).unwrap();
         for _ in 0..4 {
             assert_right(&client.infer(stage(&client)).await.unwrap());
-            tokio::time::advance(Duration::from_secs(3_600)).await;
+            tokio::time::advance(Duration::from_hours(1)).await;
         }
         assert_eq!(server.calls(), 1, "{kind}");
         device.fails.store(true, Ordering::SeqCst);

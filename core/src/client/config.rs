@@ -9,7 +9,7 @@ use crate::schedule::{Codec, Levels, LinkPrior, PhotoCodec, Plan, Precision, can
 use crate::{Error, ErrorKind, Result};
 
 /// Longest time that any one request may be given.
-pub const MAX_REMOTE_DEADLINE: Duration = Duration::from_secs(60);
+pub const MAX_REMOTE_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How a [`Client`](super::Client) behaves.
 ///

@@ -103,14 +103,18 @@ mod tests {
 
     #[test]
     fn the_wait_doubles_up_to_its_bound_and_a_success_ends_it() {
-        let mut hold = HoldOff::new(MIN, MAX);
+        let mut holdoff = HoldOff::new(MIN, MAX);
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..9 {
-            hold.failed(ErrorKind::Unreachable, now, now);
-            let wait = hold.held(now).and_then(|held| held.remaining).unwrap();
-            assert!(hold.held(now + wait - Duration::from_nanos(1)).is_some());
-            assert!(hold.held(now + wait).is_none());
+            holdoff.failed(ErrorKind::Unreachable, now, now);
+            let wait = holdoff.held(now).and_then(|held| held.remaining).unwrap();
+            assert!(
+                holdoff
+                    .held(now + wait.saturating_sub(Duration::from_nanos(1)))
+                    .is_some()
+            );
+            assert!(holdoff.held(now + wait).is_none());
             waits.push(wait.as_millis());
             now += wait;
         }
@@ -120,31 +124,31 @@ mod tests {
                 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000
             ]
         );
-        hold.succeeded();
-        hold.failed(ErrorKind::Overloaded, now, now);
-        assert_eq!(hold.held(now).unwrap().remaining, Some(MIN));
+        holdoff.succeeded();
+        holdoff.failed(ErrorKind::Overloaded, now, now);
+        assert_eq!(holdoff.held(now).unwrap().remaining, Some(MIN));
     }
 
     #[test]
     fn requests_that_fail_together_count_once() {
-        let mut hold = HoldOff::new(MIN, MAX);
+        let mut holdoff = HoldOff::new(MIN, MAX);
         let sent = Instant::now();
         for late in 1..=8 {
             let now = sent + Duration::from_millis(late);
-            hold.failed(ErrorKind::DeadlineExceeded, sent, now);
+            holdoff.failed(ErrorKind::DeadlineExceeded, sent, now);
         }
         let first_failure = sent + Duration::from_millis(1);
-        assert_eq!(hold.held(first_failure).unwrap().remaining, Some(MIN));
+        assert_eq!(holdoff.held(first_failure).unwrap().remaining, Some(MIN));
     }
 
     #[test]
     fn a_server_without_this_bundle_is_left_alone_for_good() {
         for kind in [ErrorKind::BundleMismatch, ErrorKind::NotFound] {
-            let mut hold = HoldOff::new(MIN, MAX);
+            let mut holdoff = HoldOff::new(MIN, MAX);
             let now = Instant::now();
-            assert!(hold.failed(kind, now, now));
-            assert!(!hold.failed(kind, now, now), "said once");
-            let held = hold.held(now + Duration::from_secs(1_000_000)).unwrap();
+            assert!(holdoff.failed(kind, now, now));
+            assert!(!holdoff.failed(kind, now, now), "said once");
+            let held = holdoff.held(now + Duration::from_secs(1_000_000)).unwrap();
             assert_eq!((held.after, held.remaining), (kind, None));
         }
     }

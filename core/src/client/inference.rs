@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::local::{self, Finished, Rest};
+use super::shared::Shared;
 use super::{
-    BodyKind, Fallback, IfDeviceFails, IfServerFails, Inference, Inner, Label, RanOn, StageTimes,
-    Staged, TailAnswer, TailRequest, ms, now,
+    BodyKind, Fallback, IfDeviceFails, IfServerFails, Inference, Label, RanOn, StageTimes, Staged,
+    TailAnswer, TailRequest, ms, now,
 };
 use crate::bundle::Manifest;
 use crate::runtime::Cancel;
@@ -19,7 +20,7 @@ use crate::{Error, ErrorKind, Result, Tensor};
 const DEADLINE_GRACE: Duration = Duration::from_millis(20);
 
 /// Infers a staged photo. Dropping the future cancels the span or the request under way.
-pub(super) async fn infer(client: &Arc<Inner>, staged: Staged) -> Result<Inference> {
+pub(super) async fn infer(client: &Arc<Shared>, staged: Staged) -> Result<Inference> {
     let started = now();
     let start = client.begin(started);
     let call = Call {
@@ -47,7 +48,7 @@ pub(super) async fn infer(client: &Arc<Inner>, staged: Staged) -> Result<Inferen
 
 /// A call under way, and what its report will say.
 struct Call {
-    client: Arc<Inner>,
+    client: Arc<Shared>,
     staged: Staged,
     cancel: Cancel,
     started: Instant,
@@ -190,9 +191,13 @@ impl Call {
     }
 
     async fn encode(&mut self, codec: PhotoCodec) -> Result<Bytes> {
-        let (frame, started) = (self.staged.frame.clone(), Instant::now());
-        let photo = local::off_thread(move || frame.encode(codec)).await?;
-        self.packed(photo.len(), ms(started.elapsed()));
+        let frame = self.staged.frame.clone();
+        let (photo, encode_ms) = local::off_thread(move || {
+            let started = Instant::now();
+            Ok((frame.encode(codec)?, ms(started.elapsed())))
+        })
+        .await?;
+        self.packed(photo.len(), encode_ms);
         Ok(photo.into())
     }
 

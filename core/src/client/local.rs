@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::labels::{Label, top_k};
-use super::{Inner, ms};
+use super::ms;
+use super::shared::Shared;
 use crate::pack::Packer;
 use crate::pixels::Frame;
 use crate::runtime::{Activation, Cancel};
@@ -44,7 +45,7 @@ pub(super) struct Head {
 
 /// Frame → tensor → head → packed activation.
 pub(super) fn run_head(
-    client: &Inner,
+    client: &Shared,
     frame: &Frame,
     cut: usize,
     (precision, codec): (Precision, Codec),
@@ -83,7 +84,7 @@ pub(super) struct Finished {
 }
 
 /// Whatever is left → outputs → labels.
-pub(super) fn finish(client: &Inner, rest: Rest, cancel: &Cancel) -> Result<Finished> {
+pub(super) fn finish(client: &Shared, rest: Rest, cancel: &Cancel) -> Result<Finished> {
     let (input, tensor_ms) = match rest {
         Rest::Frame(frame) => to_input(client, &frame)?,
         Rest::Tail(activation) => (activation, 0.0),
@@ -104,7 +105,7 @@ pub(super) fn finish(client: &Inner, rest: Rest, cancel: &Cancel) -> Result<Fini
 }
 
 /// The best labels of a classifier's outputs; none of any other model's.
-pub(super) fn labels(client: &Inner, outputs: &[Tensor]) -> Vec<Label> {
+pub(super) fn labels(client: &Shared, outputs: &[Tensor]) -> Vec<Label> {
     let manifest = &client.manifest;
     match outputs.first().and_then(Tensor::as_f32) {
         Some(logits) if manifest.is_classifier() => {
@@ -133,7 +134,7 @@ impl Packers {
 }
 
 fn pack(
-    client: &Inner,
+    client: &Shared,
     activation: &Activation,
     precision: Precision,
     codec: Codec,
@@ -147,13 +148,14 @@ fn pack(
             ),
         )
     })?;
+    let tensors = activation.as_f32()?;
     let mut packer = client.packers.take();
-    let packed = packer.pack(cut, &activation.as_f32()?, precision, codec);
+    let message = packer.pack(cut, &tensors, precision, codec);
     client.packers.put_back(packer);
-    packed
+    message
 }
 
-fn to_input(client: &Inner, frame: &Frame) -> Result<(Activation, f64)> {
+fn to_input(client: &Shared, frame: &Frame) -> Result<(Activation, f64)> {
     let started = Instant::now();
     let tensor = frame.to_tensor(&client.manifest.preprocess)?;
     Ok((Activation::new(0, vec![tensor]), ms(started.elapsed())))
@@ -161,7 +163,7 @@ fn to_input(client: &Inner, frame: &Frame) -> Result<(Activation, f64)> {
 
 /// Runs from the activation's cut to cut `to`; the time is 0 where nothing lies between.
 fn run_span(
-    client: &Inner,
+    client: &Shared,
     input: Activation,
     to: usize,
     cancel: &Cancel,

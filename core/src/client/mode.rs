@@ -145,13 +145,13 @@ pub enum IfDeviceFails {
 
 impl ModePolicy {
     /// Whether any call may touch the network.
-    pub const fn may_use_network(&self) -> bool {
+    pub const fn may_use_network(self) -> bool {
         !matches!(self.first, First::Device)
             || matches!(self.if_device_fails, IfDeviceFails::SendPhoto)
     }
 
     /// Whether `plan` may be what runs first: chosen in this mode, or pinned by the caller.
-    pub const fn allows(&self, plan: &Plan) -> bool {
+    pub const fn allows(self, plan: &Plan) -> bool {
         match self.first {
             First::Cheapest => true,
             First::Device => !plan.uses_server(),
@@ -160,7 +160,7 @@ impl ModePolicy {
     }
 
     /// What a call comes to in a situation: one field of the table.
-    pub const fn outcome(&self, situation: Situation) -> Outcome {
+    pub const fn outcome(self, situation: Situation) -> Outcome {
         use Situation as S;
         let fails = matches!(self.if_server_fails, IfServerFails::Fail);
         match (self.first, situation) {

@@ -165,8 +165,13 @@ impl Link {
         self.learnt_at = self.used;
     }
 
-    /// No answer came in time: the link is slower than predicted, nobody knows how much.
-    pub fn late(&mut self, now: Instant) {
+    /// A request sent at `sent` was not answered in time: the link is slower than predicted,
+    /// nobody knows how much. Requests that were under way together are late together, and count
+    /// once.
+    pub fn late(&mut self, sent: Instant, now: Instant) {
+        if self.late_at.is_some_and(|at| sent <= at) {
+            return;
+        }
         self.late_factor = (self.penalty(now) * LATE_FACTOR).min(MAX_LATE_FACTOR);
         self.late_at = Some(now);
         self.used = None;
@@ -314,14 +319,29 @@ mod tests {
         let mut link = Link::new(LinkPrior::MOBILE);
         let now = Instant::now();
         let before = link.transfer_ms(1_000, now);
+        let mut late = now;
         for _ in 0..9 {
-            link.late(now);
+            let sent = late + Duration::from_nanos(1);
+            late = sent + Duration::from_nanos(1);
+            link.late(sent, late);
         }
-        assert!((link.transfer_ms(1_000, now) - 16.0 * before).abs() < 1e-6);
+        assert!((link.transfer_ms(1_000, late) - 16.0 * before).abs() < 1e-3);
         let later = now + Duration::from_secs(200);
         assert!(link.transfer_ms(1_000, later) < 1.01 * before);
         link.answered(sample(1_000, now, 60.0, 0.0));
         assert!(link.transfer_ms(1_000, now) < before);
+    }
+
+    #[test]
+    fn requests_that_are_late_together_count_once() {
+        let mut link = Link::new(LinkPrior::MOBILE);
+        let sent = Instant::now();
+        let before = link.transfer_ms(1_000, sent);
+        let late = sent + Duration::from_millis(300);
+        for _ in 0..8 {
+            link.late(sent, late);
+        }
+        assert!((link.transfer_ms(1_000, late) - 2.0 * before).abs() < 1e-6);
     }
 
     #[test]
@@ -330,7 +350,7 @@ mod tests {
         let now = Instant::now();
         slow.connected(Some(660.0), now);
         fast.connected(Some(6.0), now);
-        let later = now + Duration::from_secs(120);
+        let later = now + Duration::from_mins(2);
         assert!((slow.rtt_ms(now) - 660.0).abs() < 1e-6);
         assert!((slow.rtt_ms(later) - 210.0).abs() < 1e-6);
         assert!((fast.rtt_ms(later) - 6.0).abs() < 1e-6);

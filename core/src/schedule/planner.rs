@@ -223,9 +223,10 @@ mod tests {
 
         let mut late = planner(40.0, 100e6);
         assert!(late.choose(ALL_READY, now).best.plan.uses_server());
-        late.estimates_mut().link.late(now);
-        late.estimates_mut().link.late(now);
-        assert_eq!(late.choose(ALL_READY, now).best.plan, Plan::Device);
+        let then = now + std::time::Duration::from_millis(1);
+        late.estimates_mut().link.late(now, now);
+        late.estimates_mut().link.late(then, then);
+        assert_eq!(late.choose(ALL_READY, then).best.plan, Plan::Device);
     }
 
     #[test]

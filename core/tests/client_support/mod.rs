@@ -9,6 +9,8 @@
     reason = "a module of several test programs, each of which uses its own part"
 )]
 
+pub mod http;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -103,7 +105,9 @@ pub fn compute(input: Tensor, from: usize, to: usize) -> Tensor {
         panic!("the arithmetic model computes in f32");
     };
     for node in from..to.min(LAST - 1) {
-        x.iter_mut().for_each(|x| *x = *x / 2.0 + node as f32);
+        for x in &mut x {
+            *x = *x / 2.0 + node as f32;
+        }
     }
     if to < LAST || from == LAST {
         return Tensor::new(shape, TensorData::F32(x)).unwrap();
@@ -117,7 +121,9 @@ pub fn compute(input: Tensor, from: usize, to: usize) -> Tensor {
 
 /// Pixels that are not all the same.
 pub fn photo() -> Vec<u8> {
-    (0..SIDE * SIDE * 3).map(|i| (i * 37 % 251) as u8).collect()
+    (0..SIDE * SIDE * 3)
+        .map(|i| u8::try_from(i * 37 % 251).unwrap())
+        .collect()
 }
 
 pub fn stage(client: &Client) -> Staged {
@@ -157,7 +163,9 @@ impl Device {
     pub fn node_runs(&self) -> [usize; LAST] {
         let mut counts = [0; LAST];
         for &(from, to) in self.runs.lock().unwrap().iter() {
-            counts[from..to].iter_mut().for_each(|n| *n += 1);
+            for count in &mut counts[from..to] {
+                *count += 1;
+            }
         }
         counts
     }
@@ -192,7 +200,7 @@ impl Executor for Device {
         let input = input.into_tensors()?.remove(0);
         Ok(SpanRun {
             output: Activation::new(to, vec![compute(input, from, to)]),
-            elapsed: Duration::from_millis(DEVICE_NODE_MS) * (to - from) as u32,
+            elapsed: Duration::from_millis(DEVICE_NODE_MS * (to - from) as u64),
         })
     }
 }

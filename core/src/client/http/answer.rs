@@ -32,11 +32,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn connection(error: reqwest::Error) -> Self {
+    pub(super) fn connection(error: &reqwest::Error) -> Self {
         let kind = ErrorKind::Unreachable;
         // Its own text names the request; what went wrong is in its sources.
         let mut message = error.to_string();
-        let mut source = std::error::Error::source(&error);
+        let mut source = std::error::Error::source(error);
         while let Some(cause) = source {
             message = format!("{message}: {cause}");
             source = cause.source();
@@ -120,7 +120,11 @@ fn content_type(headers: &HeaderMap) -> String {
 /// The body, or none if it is longer than `limit`. Allocates as it arrives.
 async fn read_at_most(response: &mut Response, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Failure::connection)? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Failure::connection(&error))?
+    {
         if chunk.len() > limit - body.len() {
             return Ok(None);
         }

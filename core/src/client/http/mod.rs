@@ -127,7 +127,11 @@ impl HttpTransport {
                 .header(PHOTO_HEADER, "staged"),
         };
         let response = post.body(request.body).send().await;
-        answer::read(response.map_err(Failure::connection)?, &expected).await
+        answer::read(
+            response.map_err(|error| Failure::connection(&error))?,
+            &expected,
+        )
+        .await
     }
 
     /// Opens the connection with one request, and times another on it.
@@ -155,7 +159,7 @@ impl HttpTransport {
 
     async fn check_live(&self, client: &reqwest::Client) -> Result<(), Failure> {
         let get = client.get(self.url(["v2", "health", "live"])).send().await;
-        let status = get.map_err(Failure::connection)?.status();
+        let status = get.map_err(|error| Failure::connection(&error))?.status();
         if status.is_success() {
             return Ok(());
         }

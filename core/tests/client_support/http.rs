@@ -1,0 +1,169 @@
+//! An HTTP/2 server that does as it is told, right or wrong.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use dyno_core::client::{HttpOptions, HttpTransport};
+use http::{HeaderMap, Method, Request, Response, Version};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+
+use super::manifest;
+
+pub type Answer = fn() -> Response<Body>;
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// What a server does with every inference; health checks are always answered.
+#[derive(Clone)]
+pub enum Script {
+    Answer(Answer),
+    /// Never answers a request that is given less than a second.
+    AnswerThePatient(Answer),
+    /// Reads the request and closes the connection.
+    Hangup,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub method: Method,
+    pub path: String,
+    pub version: Version,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+#[derive(Clone)]
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub connections: Arc<AtomicUsize>,
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl TestServer {
+    pub async fn start(script: Script) -> Self {
+        Self::listen(script, |socket| async { Ok(socket) }).await
+    }
+
+    pub async fn listen<S, F>(
+        script: Script,
+        secure: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = std::io::Result<S>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            connections: Arc::default(),
+            seen: Arc::default(),
+        };
+        let accepting = server.clone();
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                accepting.connections.fetch_add(1, Ordering::SeqCst);
+                if let Ok(socket) = secure(socket).await {
+                    tokio::spawn(accepting.clone().serve(socket, script.clone()));
+                }
+            }
+        });
+        server
+    }
+
+    async fn serve(self, socket: impl AsyncRead + AsyncWrite + Unpin + Send, script: Script) {
+        let hangup = Arc::new(tokio::sync::Notify::new());
+        let service =
+            service_fn(|request| self.clone().handle(request, script.clone(), hangup.clone()));
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(socket), service);
+        tokio::select! {
+            _ = connection => {}
+            () = hangup.notified() => {}
+        }
+    }
+
+    async fn handle(
+        self,
+        request: Request<Incoming>,
+        script: Script,
+        hangup: Arc<tokio::sync::Notify>,
+    ) -> Result<Response<Body>, Infallible> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let is_inference = head.method == Method::POST;
+        let deadline = head.headers.get("dyno-deadline-ms");
+        let deadline_ms: u32 = deadline.map_or(0, |ms| ms.to_str().unwrap().parse().unwrap());
+        self.seen.lock().unwrap().push(Seen {
+            method: head.method,
+            path: head.uri.path().to_owned(),
+            version: head.version,
+            headers: head.headers,
+            body,
+        });
+        if !is_inference {
+            return Ok(Response::new(full("")));
+        }
+        match script {
+            Script::Answer(answer) => Ok(answer()),
+            Script::AnswerThePatient(answer) if deadline_ms >= 1_000 => Ok(answer()),
+            Script::AnswerThePatient(_) => std::future::pending().await,
+            Script::Hangup => {
+                hangup.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+
+    pub fn transport(&self) -> HttpTransport {
+        let url = format!("http://{}", self.address);
+        HttpTransport::new(&url, manifest().outputs.clone(), HttpOptions::default()).unwrap()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+pub fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// A certificate for localhost, signed by an authority of its own: server's side, client's side.
+pub fn tls() -> (tokio_rustls::TlsAcceptor, Vec<u8>) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    (acceptor, authority_certificate.pem().into_bytes())
+}
