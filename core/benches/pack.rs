@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p dyno-core --bench pack`; the sizes are printed before the times. The tensors are
 //! made here: smooth maps with some noise, cut off at zero (ResNet-18's layer1) or not (a
-//! bottleneck of MobileNetV2).
+//! linear bottleneck).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
