@@ -182,25 +182,27 @@ mod tests {
         assert_eq!(admission.load().in_flight, 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_deadline_cancels_the_job_under_way() {
         let admission = Admission::new(1, 1);
+        let (started, has_started) = tokio::sync::oneshot::channel();
         let (seen, has_seen) = mpsc::channel();
         let place = admission.admit().unwrap();
-        let late = admission
-            .run(
-                place,
-                Instant::now() + Duration::from_millis(1),
-                move |cancel| {
-                    while !cancel.is_cancelled() {
-                        std::thread::yield_now();
-                    }
-                    seen.send(()).unwrap();
-                    cancel.check()
-                },
-            )
-            .await;
-        assert_eq!(late.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        let running = tokio::spawn(async move {
+            let job = move |cancel: &Cancel| {
+                started.send(()).unwrap();
+                while !cancel.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                seen.send(()).unwrap();
+                cancel.check()
+            };
+            admission.run(place, soon(), job).await.map(|_| ())
+        });
+        has_started.await.unwrap();
+        tokio::time::advance(Duration::from_mins(2)).await;
+        let late = running.await.unwrap().unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
         assert!(has_seen.recv().is_ok());
     }
 }
