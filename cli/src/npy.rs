@@ -1,4 +1,4 @@
-//! Raw outputs as NumPy files: what segmentation and detection models return.
+//! Raw outputs as `.npy` files: what segmentation and detection models return.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,7 +9,7 @@ use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor};
 /// The data starts at a multiple of this.
 const ALIGNMENT: usize = 64;
 
-/// Writes `tensor` to `path` as NumPy's `.npy` format, version 1.0 (NEP 1): `np.load` reads it.
+/// Writes `tensor` to `path` in the `.npy` format, version 1.0 (NEP 1): `np.load` reads it.
 ///
 /// Fails with [`ErrorKind::Io`] if the file cannot be written.
 pub(crate) fn save(path: &Path, tensor: &Tensor) -> Result<()> {
@@ -26,11 +26,14 @@ pub(crate) fn save(path: &Path, tensor: &Tensor) -> Result<()> {
 /// Magic, version, length, and a Python dictionary padded with spaces to the alignment.
 fn header(tensor: &Tensor) -> Result<Vec<u8>> {
     const PREFIX: &[u8] = b"\x93NUMPY\x01\x00";
-    let dimensions: String = tensor.shape().iter().map(|d| format!("{d}, ")).collect();
+    let dimensions: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
+    let tuple = match dimensions.join(", ") {
+        none if none.is_empty() => none,
+        some => some + ",",
+    };
     let mut dictionary = format!(
-        "{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
+        "{{'descr': '{}', 'fortran_order': False, 'shape': ({tuple}), }}",
         descr(tensor.data().element())?,
-        dimensions.trim_end()
     );
     let length_at = PREFIX.len();
     let unpadded = length_at + 2 + dictionary.len() + 1;
@@ -47,7 +50,7 @@ fn header(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok([PREFIX, &length.to_le_bytes(), dictionary.as_bytes()].concat())
 }
 
-/// NumPy's name of an element type.
+/// The format's name of an element type.
 fn descr(element: ElementType) -> Result<&'static str> {
     Ok(match element {
         ElementType::F32 => "<f4",

@@ -1,5 +1,6 @@
 //! One file over HTTP: resumed, bounded, hashed on the way, in place only when it is whole.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -56,9 +57,13 @@ pub(super) async fn download(
     let mut part = Part::open(target, pin)?;
     progress.set_length(pin.bytes);
     progress.set_position(part.length);
-    if part.length < pin.bytes {
-        let response = part.request(client, url).await?;
-        part.receive(response, url, progress).await?;
+    if part.length < pin.bytes
+        && let Err(e) = part.fetch_rest(client, url, progress).await
+    {
+        if part.length == 0 {
+            part.delete()?;
+        }
+        return Err(e);
     }
     let found = part.hex();
     if found != pin.sha256 {
@@ -122,6 +127,16 @@ impl<'a> Part<'a> {
             part.restart()?;
         }
         Ok(part)
+    }
+
+    async fn fetch_rest(
+        &mut self,
+        client: &Client,
+        url: &str,
+        progress: &ProgressBar,
+    ) -> Result<(), PullError> {
+        let response = self.request(client, url).await?;
+        self.receive(response, url, progress).await
     }
 
     /// Asks for what is missing; leaves the part at the offset at which the answer starts.
@@ -300,8 +315,13 @@ fn hash_rest(file: &mut File, hash: &mut Sha256) -> std::io::Result<u64> {
     }
 }
 
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+/// The finished hash as lower-case hex digits.
+pub(super) fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

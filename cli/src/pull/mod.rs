@@ -25,7 +25,7 @@ use zoo::{MODELS, ZooModel};
 ///
 /// Beside the model it leaves NAME.toml, the preprocessing that `dyno prepare` reads.
 #[derive(Debug, Args)]
-pub struct PullArgs {
+pub(crate) struct PullArgs {
     /// Name of the model; --list shows them.
     #[arg(required_unless_present = "list")]
     name: Option<String>,
@@ -35,8 +35,12 @@ pub struct PullArgs {
     /// With --list: as one JSON array.
     #[arg(long, requires = "list")]
     json: bool,
-    /// Folder to keep models in [default: $XDG_CACHE_HOME/dyno or ~/.cache/dyno].
-    #[arg(long, value_name = "DIR", env = "DYNO_CACHE")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DYNO_CACHE",
+        help = "Folder to keep models in [default: $XDG_CACHE_HOME/dyno or ~/.cache/dyno]"
+    )]
     cache: Option<PathBuf>,
     /// A mirror: the model is fetched from URL/NAME.onnx.
     #[arg(long, value_name = "URL")]
@@ -51,7 +55,7 @@ pub struct PullArgs {
 /// # Errors
 ///
 /// If the name is unknown, the cache cannot be written, or no address has the pinned file.
-pub fn run(args: &PullArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &PullArgs) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     if args.list {
         stdout.write_all(list(args.json)?.as_bytes())?;

@@ -12,8 +12,12 @@ pub(super) enum Answer {
         content: Vec<u8>,
         etag: &'static str,
     },
-    /// As above without validator, but the connection breaks after so many bytes of the body.
-    CutAfter { content: Vec<u8>, bytes: usize },
+    /// As above, but the connection breaks after so many bytes of the body.
+    CutAfter {
+        content: Vec<u8>,
+        etag: &'static str,
+        bytes: usize,
+    },
     /// The whole file, whatever range was asked for.
     IgnoreRange { content: Vec<u8> },
     /// A part that starts elsewhere than asked.
@@ -65,16 +69,15 @@ impl TestServer {
 impl Answer {
     fn write(self, request: &Request, mut stream: &TcpStream) {
         let response = match self {
-            Self::Serve { content, etag } => {
-                let current = request.if_range.as_deref().is_none_or(|tag| tag == etag);
-                let start = request.start().filter(|_| current);
-                with_length(&content, start, &format!("ETag: {etag}\r\n"))
-            }
-            Self::CutAfter { content, bytes } => {
-                let start = request.start();
-                let mut response = with_length(&content, start, "");
-                let body = content.len() - start.unwrap_or(0);
-                response.truncate(response.len() - body + bytes);
+            Self::Serve { content, etag } => serve(&content, etag, request),
+            Self::CutAfter {
+                content,
+                etag,
+                bytes,
+            } => {
+                let mut response = serve(&content, etag, request);
+                let rest = content.len() - request.start().unwrap_or(0);
+                response.truncate(response.len() - rest + bytes);
                 response
             }
             Self::IgnoreRange { content } => with_length(&content, None, ""),
@@ -108,6 +111,13 @@ impl Request {
                 .unwrap(),
         )
     }
+}
+
+/// The part that was asked for, unless it is a part of another version.
+fn serve(content: &[u8], etag: &str, request: &Request) -> Vec<u8> {
+    let current = request.if_range.as_deref().is_none_or(|tag| tag == etag);
+    let start = request.start().filter(|_| current);
+    with_length(content, start, &format!("ETag: {etag}\r\n"))
 }
 
 /// The file from `start`, or all of it.

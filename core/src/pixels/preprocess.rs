@@ -35,7 +35,7 @@ pub struct Preprocess {
 #[non_exhaustive]
 pub enum Fit {
     /// The largest centred rectangle of the model's aspect ratio, its sides multiplied by
-    /// `crop_fraction` (ImageNet's "resize to 256, crop 224" is 0.875), scaled to the size.
+    /// `crop_fraction` ("resize to 256, crop 224" is 0.875), scaled to the size.
     Crop {
         /// Above 0, at most 1.
         crop_fraction: f32,

@@ -121,15 +121,12 @@ impl PreprocessFile {
             Some(layout) => layout,
             None => layout_of(input_shape)?,
         };
-        let (height, width) = match (layout, input_shape) {
-            (Layout::Nchw, &[1, 3, height, width]) | (Layout::Nhwc, &[1, height, width, 3]) => {
-                (height, width)
-            }
-            _ => {
-                return Err(senseless(format!(
-                    "layout is {layout:?}, but the model's input has the shape {input_shape:?}"
-                )));
-            }
+        let ((Layout::Nchw, &[1, 3, height, width]) | (Layout::Nhwc, &[1, height, width, 3])) =
+            (layout, input_shape)
+        else {
+            return Err(senseless(format!(
+                "layout is {layout:?}, but the model's input has the shape {input_shape:?}"
+            )));
         };
         if let Some(size) = self.size
             && size != [height, width]

@@ -12,7 +12,7 @@ pub(super) fn rgb(width: usize, height: usize) -> Vec<u8> {
         .collect()
 }
 
-/// ImageNet's mean and standard deviation.
+/// The mean and standard deviation most classifiers are trained with.
 pub(super) fn preprocess(width: usize, height: usize, fit: Fit) -> Preprocess {
     Preprocess {
         height,
