@@ -8,7 +8,7 @@ use dyno_core::bundle::{Bundle, unpack};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::progress;
+use crate::{output, progress};
 
 /// Pieces of the download that wait to be written.
 const MAX_WAITING_PIECES: usize = 16;
@@ -30,8 +30,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let bundle = runtime.block_on(fetch(args))?;
-    println!("{}: hash {}", args.out.display(), bundle.manifest().hash);
-    Ok(())
+    output::line(format_args!(
+        "{}: hash {}",
+        args.out.display(),
+        bundle.manifest().hash
+    ))
 }
 
 async fn fetch(args: &Args) -> Result<Bundle> {

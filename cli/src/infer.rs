@@ -14,9 +14,9 @@ use dyno_core::schedule::{Codec, Levels, PhotoCodec, Plan, Precision};
 use dyno_core::{Error, ErrorKind, Tensor};
 use serde::Serialize;
 
-use crate::npy;
 use crate::prepare::default_threads;
 use crate::verify::read_photo;
+use crate::{npy, output};
 
 /// Arguments of `dyno infer`.
 #[derive(Debug, clap::Args)]
@@ -126,9 +126,7 @@ impl Args {
     /// The plan that the flags pin, if they pin one.
     fn plan(&self) -> Result<Option<Plan>> {
         match (self.cut, self.codec) {
-            (None, AnyCodec::Photo(codec)) | (Some(0), AnyCodec::Photo(codec)) => {
-                Ok(Some(Plan::Photo(codec)))
-            }
+            (None | Some(0), AnyCodec::Photo(codec)) => Ok(Some(Plan::Photo(codec))),
             (Some(cut), AnyCodec::Photo(codec)) => bail!(
                 "a photo ({}) is sent at cut 0, not at cut {cut}: use raw, lz4 or zstd there",
                 codec.as_str()
@@ -242,40 +240,36 @@ fn print_inference(image: &Path, inference: &Inference, json: bool) -> Result<()
                 from_cut: f.from_cut,
             }),
         };
-        println!(
-            "{}",
-            serde_json::to_string(&line).context("cannot write JSON")?
-        );
-        return Ok(());
+        return output::json_line(&line);
     }
-    println!(
+    output::line(format_args!(
         "{}: {:.1} ms, {} ({}), {} bytes sent",
         image.display(),
         inference.times.total_ms,
         inference.ran_on.as_str(),
         inference.plan,
         inference.bytes_up
-    );
+    ))?;
     if let Some(fallback) = &inference.fallback {
-        println!(
+        output::line(format_args!(
             "  finished from cut {}: {}",
             fallback.from_cut, fallback.message
-        );
+        ))?;
     }
     for label in &inference.top {
-        println!(
+        output::line(format_args!(
             "  {:6.2} %  {:5}  {}",
             100.0 * label.score,
             label.index,
             label.label
-        );
+        ))?;
     }
     if inference.top.is_empty() {
         for output in &inference.outputs {
-            println!(
+            output::line(format_args!(
                 "  output of shape {:?} (write it with --output FILE.npy)",
                 output.shape()
-            );
+            ))?;
         }
     }
     Ok(())
@@ -295,11 +289,7 @@ fn print_error(image: &Path, error: &anyhow::Error, json: bool) -> Result<()> {
         "error": format!("{error:#}"),
         "kind": kind,
     });
-    println!(
-        "{}",
-        serde_json::to_string(&line).context("cannot write JSON")?
-    );
-    Ok(())
+    output::json_line(&line)
 }
 
 /// Writes the outputs; with several images the image's name, with several outputs their number

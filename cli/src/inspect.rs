@@ -1,11 +1,16 @@
 //! `dyno inspect`: what a bundle holds, as a table or as JSON.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
+use dyno_core::TensorSpec;
 use dyno_core::bundle::{Bundle, Cut, Manifest, Profile};
+use dyno_core::pixels::Preprocess;
 use serde::Serialize;
+
+use crate::output;
 
 /// Arguments of `dyno inspect`.
 #[derive(Debug, clap::Args)]
@@ -29,50 +34,57 @@ struct Report<'a> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.json {
-        let report = Report {
+        return output::json(&Report {
             manifest: bundle.manifest(),
             profile: bundle.profile(),
-        };
-        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        println!("{text}");
-        return Ok(());
+        });
     }
-    print!("{}", describe(bundle.manifest(), bundle.profile()));
-    Ok(())
+    output::line(describe(bundle.manifest(), bundle.profile())?)
 }
 
-fn describe(manifest: &Manifest, profile: Option<&Profile>) -> String {
-    let mut text = format!(
-        "model       {}\nhash        {}\nsource      {} (opset {})\n",
-        manifest.model, manifest.hash, manifest.provenance.source, manifest.provenance.opset
-    );
-    let spec = |t: &dyno_core::TensorSpec| format!("{} {:?} {:?}", t.name, t.element, t.shape);
-    text += &format!("input       {}\n", spec(&manifest.input));
+fn describe(manifest: &Manifest, profile: Option<&Profile>) -> Result<String> {
+    let spec = |t: &TensorSpec| format!("{} {:?} {:?}", t.name, t.element, t.shape);
+    let mut text = String::new();
+    writeln!(text, "model       {}", manifest.model)?;
+    writeln!(text, "hash        {}", manifest.hash)?;
+    let provenance = &manifest.provenance;
+    writeln!(
+        text,
+        "source      {} (opset {})",
+        provenance.source, provenance.opset
+    )?;
+    writeln!(text, "input       {}", spec(&manifest.input))?;
     for output in &manifest.outputs {
-        text += &format!("output      {}\n", spec(output));
+        writeln!(text, "output      {}", spec(output))?;
     }
-    let preprocess = &manifest.preprocess;
-    text += &format!(
-        "preprocess  {}x{} {:?}, {:?}, {:?}, mean {:?}, std {:?}\n",
-        preprocess.height,
-        preprocess.width,
-        preprocess.fit,
-        preprocess.colour,
-        preprocess.layout,
-        preprocess.mean,
-        preprocess.std
-    );
-    text += &format!("labels      {}\n", manifest.labels.len());
+    let Preprocess {
+        height,
+        width,
+        fit,
+        colour,
+        layout,
+        mean,
+        std,
+    } = &manifest.preprocess;
+    writeln!(
+        text,
+        "preprocess  {height}x{width} {fit:?}, {colour:?}, {layout:?}"
+    )?;
+    writeln!(
+        text,
+        "            mean {mean:?}, std {std:?}, on pixels scaled to 0-1"
+    )?;
+    writeln!(text, "labels      {}", manifest.labels.len())?;
     if let Some(profile) = profile {
-        text += &format!(
-            "profile     {}, {} thread(s), whole model {:.1} ms\n",
-            profile.machine,
-            profile.threads,
-            profile.span_ms(0, manifest.last_cut())
-        );
+        let whole_ms = profile.span_ms(0, manifest.last_cut());
+        writeln!(
+            text,
+            "profile     {}, {} thread(s), whole model {whole_ms:.1} ms",
+            profile.machine, profile.threads
+        )?;
     }
-    text += &format!("\n{}\n", cut_table(&manifest.cuts, profile));
-    text
+    write!(text, "\n{}", cut_table(&manifest.cuts, profile))?;
+    Ok(text)
 }
 
 fn cut_table(cuts: &[Cut], profile: Option<&Profile>) -> Table {

@@ -1,11 +1,17 @@
 //! The `dyno` command: prepares models, checks them, and runs photos through them.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "doc comments of arguments are their help texts"
+)]
+
 mod bench;
 mod demo;
 mod fetch;
 mod infer;
 mod inspect;
 mod npy;
+mod output;
 mod prepare;
 mod progress;
 mod pull;

@@ -8,7 +8,7 @@ use dyno_core::bundle::{Bundle, Draft, Step, WriteOptions};
 use dyno_core::pixels::{Anchor, Colour, Layout, PreprocessFile, Resize};
 use indicatif::ProgressBar;
 
-use crate::progress;
+use crate::{output, progress};
 
 /// Arguments of `dyno prepare`.
 #[derive(Debug, clap::Args)]
@@ -76,8 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let bundle = draft.write(&args.out, &options, &progress)?;
     steps.finish();
-    summarise(&bundle);
-    Ok(())
+    summarise(&bundle)
 }
 
 /// As many threads as the machine has cores, at most four: phones have that many fast ones.
@@ -135,17 +134,17 @@ fn three(text: &str) -> Result<[f32; 3], String> {
         .map_err(|_| "three numbers are needed, for R, G and B".to_owned())
 }
 
-fn summarise(bundle: &Bundle) {
+fn summarise(bundle: &Bundle) -> Result<()> {
     let manifest = bundle.manifest();
-    println!(
-        "{}: {} inner cuts, input {:?}, {} output(s), {} labels",
+    output::line(format_args!(
+        "{}: {} inner cuts, input {:?}, {} output(s), {} labels\nhash {}",
         bundle.folder().display(),
         manifest.last_cut().saturating_sub(1),
         manifest.input.shape,
         manifest.outputs.len(),
         manifest.labels.len(),
-    );
-    println!("hash {}", manifest.hash);
+        manifest.hash,
+    ))
 }
 
 /// The bar of the step under way.

@@ -10,7 +10,7 @@ use dyno_core::bundle::{Bundle, MAX_RELATIVE_ERROR, Verification, verify};
 use dyno_core::pixels::{Frame, Photo};
 
 use crate::prepare::default_threads;
-use crate::progress;
+use crate::{output, progress};
 
 /// Photos taken from a folder unless told otherwise.
 const DEFAULT_PHOTOS: usize = 3;
@@ -43,14 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let bar = progress::bar(bundle.manifest().cuts.len() as u64, "verifying cuts");
     let verification = verify(&bundle, &inputs, args.threads, |done, _| {
-        bar.set_position(done as u64)
+        bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
     if args.json {
-        let text = serde_json::to_string_pretty(&verification).context("cannot write JSON")?;
-        println!("{text}");
+        output::json(&verification)?;
     } else {
-        println!("{}", table(&verification));
+        output::line(table(&verification))?;
     }
     if !verification.pass {
         bail!(
@@ -110,10 +109,10 @@ fn generated(bundle: &Bundle) -> Result<Tensor> {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let noise = (random >> 58) as u8;
+        let noise = random >> 58;
         let (x, y, channel) = (i / 3 % width, i / 3 / width, i % 3);
-        let wave = ((x * (channel + 2) + y * 3) % 382).min(191) as u8;
-        wave.wrapping_add(noise)
+        let wave = ((x * (channel + 2) + y * 3) % 192) as u64;
+        (wave + noise).to_le_bytes()[0]
     });
     let frame = Frame::from_rgb(width, height, rgb.collect())?;
     Ok(frame.to_tensor(preprocess)?)

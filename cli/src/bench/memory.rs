@@ -14,6 +14,7 @@ use ort::value::TensorRef;
 use serde::{Deserialize, Serialize};
 
 use super::overhead::bare_session;
+use crate::output;
 
 /// Runs before memory is read.
 const RUNS: usize = 20;
@@ -123,15 +124,11 @@ fn read(bundle: &Path, threads: usize, cut: Option<usize>, then: Option<usize>) 
 /// One case: runs the model, prints the memory.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Arc::new(Bundle::open(&args.bundle)?);
-    let peak_mib = match args.cut {
+    let reading = match args.cut {
         None => run_bare(&bundle, args.threads)?,
         Some(cut) => run_client(&bundle, args.threads, cut, args.then)?,
     };
-    println!(
-        "{}",
-        serde_json::to_string(&peak_mib).context("cannot write JSON")?
-    );
-    Ok(())
+    output::json_line(&reading)
 }
 
 fn run_bare(bundle: &Bundle, threads: usize) -> Result<Reading> {

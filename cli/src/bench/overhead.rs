@@ -23,7 +23,7 @@ use ort::value::TensorRef;
 use serde::Serialize;
 
 use super::memory::{self, Memory};
-use crate::progress;
+use crate::{output, progress};
 
 /// Cuts at which two spans are compared with one, evenly over the table.
 const COMPARED_CUTS: usize = 5;
@@ -113,14 +113,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         memory,
     };
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&report).context("cannot write JSON")?
-        );
+        output::json(&report)
     } else {
-        print(&report);
+        print(&report)
     }
-    Ok(())
 }
 
 /// The client in ONLY_ON_DEVICE against a bare session of the whole model.
@@ -132,7 +128,7 @@ fn device(bundle: &Arc<Bundle>, args: &Args) -> Result<Comparison> {
         manifest.preprocess.height * 2,
     );
     let rgb: Vec<u8> = (0..width * height * 3)
-        .map(|i| (i * 7 % 251) as u8)
+        .map(|i| (i * 7).to_le_bytes()[0])
         .collect();
     let pixels = Pixels::new(&rgb, width, height, width * 3, PixelFormat::Rgb8)?;
 
@@ -245,11 +241,11 @@ fn median(times: &mut [f64]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn print(report: &Report) {
-    println!(
+fn print(report: &Report) -> Result<()> {
+    output::line(format_args!(
         "{} on {}, {} thread(s), medians of {} rounds in turns\n",
         report.model, report.machine, report.threads, report.rounds
-    );
+    ))?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(["what", "bare", "dyno", "ratio"]);
@@ -279,5 +275,5 @@ fn print(report: &Report) {
         );
         add("memory after that".to_owned(), memory.building.after_mib);
     }
-    println!("{table}");
+    output::line(table)
 }

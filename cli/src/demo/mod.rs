@@ -23,8 +23,8 @@ use self::device::SlowDevice;
 use self::link::{Link, LinkKind};
 use self::server::ServerProcess;
 use self::table::{Row, Summary};
-use crate::progress;
 use crate::verify::{image_files, read_photo};
+use crate::{output, progress};
 
 /// The links, from good to bad.
 const LINKS: [LinkKind; 5] = [
@@ -126,10 +126,11 @@ async fn demo(args: Args) -> Result<()> {
     rows.push(setup.with_a_dying_server(&mut server).await?);
     setup.bar.finish_and_clear();
 
-    print!(
-        "{}",
-        table::render(&rows, setup.bundle.manifest(), args.device_slowdown)
-    );
+    output::line(table::render(
+        &rows,
+        setup.bundle.manifest(),
+        args.device_slowdown,
+    )?)?;
     let (wrong, missing): (usize, usize) = rows
         .iter()
         .fold((0, 0), |(w, m), row| (w + row.wrong, m + row.missing));

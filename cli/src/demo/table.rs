@@ -1,7 +1,9 @@
 //! The demo's one table.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
+use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use dyno_core::bundle::Manifest;
 use dyno_core::client::{Inference, RanOn};
@@ -108,9 +110,9 @@ impl Row {
 }
 
 /// The table and what is to be known about it.
-pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> String {
+pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> Result<String> {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header([
         "link",
         "who",
@@ -139,7 +141,7 @@ pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> String
         };
         let mut ran_on = row.ran_on.clone();
         if row.resumed > 0 {
-            ran_on += &format!(" ({} resumed here)", row.resumed);
+            write!(ran_on, " ({} without the server)", row.resumed)?;
         }
         let ms = |value: f64| format!("{value:.1}");
         let remote = |value: f64| {
@@ -172,13 +174,13 @@ pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> String
     let mut text = format!(
         "{}: medians in ms over the photos. The device is this machine made {slowdown} times \
          slower; the links are rates and delays in this process.\nwrong: another label than the \
-         whole model gives; missing: no answer at all.\n{table}\n",
+         whole model gives; missing: no answer at all.\n{table}",
         manifest.model
     );
     for row in rows {
         if let Some(miss) = &row.first_miss {
-            text += &format!("{}, {}: {miss}\n", row.link, row.who);
+            write!(text, "\n{}, {}: {miss}", row.link, row.who)?;
         }
     }
-    text
+    Ok(text)
 }

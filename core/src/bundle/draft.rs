@@ -303,7 +303,7 @@ fn cut_table(
 fn measure(folder: &Path, threads: usize, progress: Progress<'_>) -> Result<()> {
     let bundle = Arc::new(Bundle::open(folder)?);
     let profile = Profile::measure(&bundle, threads, |done, total| {
-        progress(Step::Profile, done, total)
+        progress(Step::Profile, done, total);
     })?;
     write_json(folder, PROFILE_FILE, &profile)
 }

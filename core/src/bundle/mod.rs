@@ -127,31 +127,32 @@ impl Bundle {
         }
         let topology = Topology::new(&self.graph);
         let from = End {
-            position: self.position(&topology, first)?,
+            position: position(&topology, first)?,
             tensors: &first.tensors,
         };
         let to = End {
-            position: self.position(&topology, last)?,
+            position: position(&topology, last)?,
             tensors: &last.tensors,
         };
         extract(&self.model, &topology, from, to)
     }
+}
 
-    fn position(&self, topology: &Topology<'_>, cut: &Cut) -> Result<usize> {
-        if cut.index == 0 {
-            return Ok(0);
-        }
-        topology
-            .step_named(&cut.after)
-            .map(|step| step + 1)
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::InvalidBundle,
-                    format!(
-                        "cut {} follows node '{}', which the graph lacks",
-                        cut.index, cut.after
-                    ),
-                )
-            })
+/// Steps of the head at a cut.
+fn position(topology: &Topology<'_>, cut: &Cut) -> Result<usize> {
+    if cut.index == 0 {
+        return Ok(0);
     }
+    topology
+        .step_named(&cut.after)
+        .map(|step| step + 1)
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidBundle,
+                format!(
+                    "cut {} follows node '{}', which the graph lacks",
+                    cut.index, cut.after
+                ),
+            )
+        })
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
+use crate::graph::proto::NodeProto;
 use crate::graph::testing::{ModelBuilder, typical};
 use crate::pixels::PreprocessFile;
 use crate::{Tensor, TensorData};
@@ -159,7 +160,7 @@ fn computations_on_shapes_become_constants() {
     let bundle = draft
         .write(&workshop.path(), &options(&draft), &|_, _, _| {})
         .unwrap();
-    let ops: Vec<&str> = bundle.graph.node.iter().map(|n| n.op()).collect();
+    let ops: Vec<&str> = bundle.graph.node.iter().map(NodeProto::op).collect();
     assert_eq!(ops, ["Conv", "Relu", "Reshape"]);
     crossings(&Arc::new(bundle));
 }
@@ -336,7 +337,7 @@ fn a_bundle_that_was_tampered_with_is_refused() {
         }
     };
     with_change(&manifest, edit("\"format\": 1", "\"format\": 2"), || {
-        refuse("version is 2")
+        refuse("version is 2");
     });
     with_change(
         &manifest,

@@ -96,7 +96,7 @@ fn is_pointwise(op: &str) -> bool {
 }
 
 /// A unary function, or a binary one whose other operand is constant (part of an activation that
-/// is written out, or of a folded BatchNorm).
+/// is written out, or of a folded batch normalisation).
 fn is_activation(topology: &Topology<'_>, step: usize) -> bool {
     let node = topology.step(step);
     is_unary_pointwise(node.op())

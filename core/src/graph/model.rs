@@ -3,7 +3,7 @@
 //! After reading: one f32 input of four dimensions, nodes in topological order with names of
 //! their own, constants among the initialisers, no nested graphs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -387,15 +387,15 @@ fn keep_real_inputs(graph: &mut GraphProto) -> Result<()> {
 
 /// Every input of a node must come from before it: ONNX's own rule, and what cuts rely on.
 fn check_order(graph: &GraphProto) -> Result<()> {
-    let mut known: HashMap<&str, ()> = graph.initializer.iter().map(|t| (t.label(), ())).collect();
-    known.extend(graph.input.iter().map(|i| (i.label(), ())));
+    let mut known: HashSet<&str> = graph.initializer.iter().map(TensorProto::label).collect();
+    known.extend(graph.input.iter().map(ValueInfo::label));
     let invalid = |node: &NodeProto, what: String| {
         let message = format!("node '{}' ({}) {what}", node.label(), node.op());
         Error::new(ErrorKind::InvalidModel, message)
     };
     for node in &graph.node {
         for input in node.input.iter().filter(|i| !i.is_empty()) {
-            if !known.contains_key(input.as_str()) {
+            if !known.contains(input.as_str()) {
                 return Err(invalid(
                     node,
                     format!("reads '{input}', which nothing before it makes"),
@@ -403,12 +403,12 @@ fn check_order(graph: &GraphProto) -> Result<()> {
             }
         }
         for output in node.output.iter().filter(|o| !o.is_empty()) {
-            if known.insert(output, ()).is_some() {
+            if !known.insert(output) {
                 return Err(invalid(node, format!("makes '{output}' a second time")));
             }
         }
     }
-    match graph.output.iter().find(|o| !known.contains_key(o.label())) {
+    match graph.output.iter().find(|o| !known.contains(o.label())) {
         Some(output) => Err(Error::new(
             ErrorKind::InvalidModel,
             format!("nothing makes the output '{}'", output.label()),

@@ -283,6 +283,7 @@ impl ValueInfo {
 }
 
 /// Type of a value. Only tensors are looked into; the others are told apart.
+#[allow(clippy::struct_field_names, reason = "the names are ONNX's")]
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TypeProto {
     #[prost(message, optional, tag = "1")]

@@ -107,9 +107,10 @@ fn name_the_node(model: &Model, error: Error) -> Error {
     let node = nodes()
         .find(|n| unknown_op && names_op(&text, n.op()))
         .or_else(|| nodes().find(|n| quoted(n.label())));
-    let place = node
-        .map(|n| format!("node '{}' ({})", n.label(), n.op()))
-        .unwrap_or_else(|| "this model".to_owned());
+    let place = node.map_or_else(
+        || "this model".to_owned(),
+        |n| format!("node '{}' ({})", n.label(), n.op()),
+    );
     Error::with_source(
         ErrorKind::UnsupportedModel,
         format!("ONNX Runtime cannot run {place}"),

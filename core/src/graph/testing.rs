@@ -119,7 +119,7 @@ impl ModelBuilder {
             .ints("pads", &[1, 1, 1, 1])
     }
 
-    /// BatchNormalization with parameters of its own.
+    /// A batch normalisation with parameters of its own.
     pub(crate) fn batch_norm(mut self, input: &str, channels: usize, output: &str) -> Self {
         let names: Vec<String> = ["scale", "bias", "mean", "var"]
             .iter()

@@ -84,7 +84,7 @@ impl Cancel {
     /// Makes `options` the run that [`Cancel::cancel`] terminates, for as long as `work` runs.
     pub(crate) fn during<T>(
         &self,
-        options: Arc<RunOptions<NoSelectedOutputs>>,
+        options: &Arc<RunOptions<NoSelectedOutputs>>,
         work: impl FnOnce(&RunOptions<NoSelectedOutputs>) -> Result<T>,
     ) -> Result<T> {
         *self
@@ -94,7 +94,7 @@ impl Cancel {
             .unwrap_or_else(PoisonError::into_inner) = Some(options.clone());
         // Checked after registering: a cancel before this line is seen here, one after it
         // finds the options.
-        let result = self.check().and_then(|()| work(&options));
+        let result = self.check().and_then(|()| work(options));
         *self
             .0
             .running

@@ -110,7 +110,7 @@ impl Span {
             .collect();
         let values = values?;
         let options = Arc::new(RunOptions::new().map_err(ort_error)?);
-        cancel.during(options, |options| {
+        cancel.during(&options, |options| {
             let mut outputs = session
                 .run_with_options(values, options)
                 .map_err(ort_error)?;
