@@ -50,13 +50,14 @@ const LINKS: [LinkKind; 5] = [
     },
     LinkKind {
         name: "almost none",
-        rate_bps: 0.05e6,
+        rate_bps: 0.15e6,
         rtt_ms: 100.0,
     },
 ];
 /// Photos from the folder, at most.
 const MAX_PHOTOS: usize = 20;
-/// Times that each photo is shown on a link: the first round lets the estimates settle.
+/// Times that DynO sees each photo on a link: the first round lets its estimates settle. The
+/// others have nothing to learn and see them once.
 const ROUNDS: usize = 2;
 
 /// Arguments of `dyno demo`.
@@ -69,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     photos: PathBuf,
     /// How many times slower than this machine the device is.
-    #[arg(long, default_value_t = 25.0)]
+    #[arg(long, default_value_t = 100.0)]
     device_slowdown: f64,
     /// The dyno-server to start; the one beside this program unless told.
     #[arg(long, value_name = "FILE")]
@@ -105,7 +106,7 @@ async fn demo(args: Args) -> Result<()> {
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
     let mut server = ServerProcess::start(args.server_program.as_deref(), &folder)?;
 
-    let stages = LINKS.len() * 2 + 2;
+    let stages = LINKS.len() * (1 + ROUNDS) + 2;
     let bar = progress::bar((stages * samples.len()) as u64, "running photos");
     let setup = Setup {
         bundle,
@@ -186,9 +187,14 @@ impl Setup {
         let client = self.client(Some(link), mode)?;
         client.warm_up().await?;
         let mut summary = Summary::default();
-        for round in 0..ROUNDS {
+        let rounds = if mode == ExecutionMode::Auto {
+            ROUNDS
+        } else {
+            1
+        };
+        for round in 1..=rounds {
             // Wrong and missing answers count in every round, times in the last.
-            summary.settle(round + 1 < ROUNDS);
+            summary.settle(round < rounds);
             self.show_photos(&client, &mut summary, |_| Ok(())).await?;
         }
         Ok(summary.row(kind.name, who).with_link(kind))

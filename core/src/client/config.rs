@@ -31,7 +31,8 @@ pub struct ClientConfig {
     pub top_k: usize,
     /// This plan instead of the planner's choice; the mode must allow it.
     pub plan: Option<Plan>,
-    /// How the photo is sent at cut 0.
+    /// How the photo is sent at cut 0. Lossless unless told: what a lossy photo does to a model's
+    /// answers has to be measured first.
     pub photo: PhotoCodec,
     /// How precisely the planner's splits send an activation.
     pub precision: Precision,
@@ -59,7 +60,7 @@ impl Default for ClientConfig {
             mode: ExecutionMode::Auto,
             top_k: 5,
             plan: None,
-            photo: PhotoCodec::Jpeg(PhotoCodec::DEFAULT_QUALITY),
+            photo: PhotoCodec::WebP,
             precision: Precision::Levels(Levels::EIGHT_BITS),
             codec: Codec::Zstd,
             remote_deadline_min: Duration::from_millis(200),

@@ -12,6 +12,8 @@ use crate::{Error, ErrorKind, Result, TensorSpec};
 pub(crate) struct SpanModel {
     /// The model; its initialisers refer to the same external data as the graph's.
     pub(crate) proto: ModelProto,
+    /// The tensors of the first cut.
+    pub(crate) entry: Vec<TensorSpec>,
     /// For each input of the model: which tensor of the first cut it is.
     pub(crate) inputs: Vec<usize>,
     /// For each tensor of the last cut: where it comes from.
@@ -101,6 +103,7 @@ pub(crate) fn extract(
     };
     Ok(SpanModel {
         proto,
+        entry: from.tensors.to_vec(),
         inputs,
         outputs,
     })

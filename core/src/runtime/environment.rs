@@ -1,5 +1,6 @@
 //! The one ONNX Runtime environment of a process, and how its sessions are set up.
 
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -20,7 +21,8 @@ static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
 /// Loads ONNX Runtime if this process has not yet: from `library`, else from `ORT_DYLIB_PATH`,
-/// else by the system's own search for `libonnxruntime.so` (or its like).
+/// else from `libonnxruntime.so` (or its like) beside the program, else by the system's own
+/// search for that name.
 ///
 /// A process has one environment: the first library loaded is the one used, and later calls
 /// change nothing. Fails with [`ErrorKind::Runtime`] if it cannot be loaded or is older than
@@ -50,7 +52,7 @@ fn load_from(library: Option<&Path>) -> Result<&'static Environment> {
             ErrorKind::Runtime,
             format!(
                 "cannot load ONNX Runtime {MIN_ORT_VERSION} or newer from '{}' (set \
-                 {ORT_DYLIB_PATH} to the library, or run `make setup`)",
+                 {ORT_DYLIB_PATH} to the library, or put it beside the program)",
                 path.display()
             ),
             source,
@@ -66,15 +68,15 @@ fn load_from(library: Option<&Path>) -> Result<&'static Environment> {
 }
 
 fn default_library() -> PathBuf {
-    match std::env::var_os(ORT_DYLIB_PATH) {
-        Some(path) if !path.is_empty() => path.into(),
-        _ => format!(
-            "{}onnxruntime{}",
-            std::env::consts::DLL_PREFIX,
-            std::env::consts::DLL_SUFFIX
-        )
-        .into(),
-    }
+    let named = std::env::var_os(ORT_DYLIB_PATH).filter(|path| !path.is_empty());
+    let file = format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}");
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|program| program.with_file_name(&file));
+    named
+        .map(PathBuf::from)
+        .or_else(|| beside.filter(|library| library.is_file()))
+        .unwrap_or_else(|| file.into())
 }
 
 /// ONNX Runtime's own messages, one level down: what matters comes back as an error anyway.

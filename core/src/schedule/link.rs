@@ -17,8 +17,11 @@ const MAX_ROUNDS: u32 = 10;
 const IDLE_AFTER_S: f64 = 1.0;
 /// Round trips to open a connection, before the request's own.
 const CONNECT_ROUNDS: u32 = 1;
-/// Smaller bodies arrive in one burst and say nothing about the rate.
-const MIN_RATE_BODY_BYTES: usize = 16_000;
+/// Bytes that arrive together with the request's headers, in one segment: the server's clock
+/// starts with them.
+const SEGMENT_BYTES: usize = 1_400;
+/// Smaller bodies say nothing about the rate.
+const MIN_RATE_BODY_BYTES: usize = 2 * SEGMENT_BYTES;
 /// Weight of the newest sample of the rate.
 const RATE_WEIGHT: f64 = 0.4;
 /// Weight of a round trip below and above the estimate: queues and handshakes add to a round
@@ -74,7 +77,7 @@ pub struct LinkSample {
     pub sent: Instant,
     /// From then until the answer was complete, in milliseconds.
     pub wall_ms: f64,
-    /// First to last byte of the body at the server, in milliseconds.
+    /// From the request's headers to the body's last byte at the server, in milliseconds.
     pub receive_ms: f64,
     /// All of the server's time, receiving included, in milliseconds.
     pub server_ms: f64,
@@ -231,7 +234,8 @@ impl Link {
         };
         let sending_ms = sample.receive_ms - f64::from(waited) * self.rtt_ms.get();
         if sending_ms > 0.0 && sending_ms * 2.0 >= sample.receive_ms {
-            self.ms_per_byte.observe(sending_ms / sample.bytes as f64);
+            let timed_bytes = sample.bytes - SEGMENT_BYTES;
+            self.ms_per_byte.observe(sending_ms / timed_bytes as f64);
         }
     }
 }
@@ -290,6 +294,20 @@ mod tests {
         assert!((rtt_ms - 20.0).abs() < 1.0, "{rtt_ms}");
         let rate_bps = link.rate_bps(now);
         assert!((rate_bps - 2e6).abs() < 1e5, "{rate_bps}");
+    }
+
+    #[test]
+    fn even_a_small_body_tells_the_rate_of_a_slow_link() {
+        let mut link = Link::new(LinkPrior::MOBILE);
+        let mut now = Instant::now();
+        link.connected(None, now);
+        for _ in 0..12 {
+            // 4.2 kB, of which 2.8 kB came after the headers, in 22.4 ms: 1 Mbit/s.
+            link.answered(sample(4_200, now, 20.0, 22.4));
+            now += Duration::from_millis(50);
+        }
+        let rate_bps = link.rate_bps(now);
+        assert!((rate_bps - 1e6).abs() < 5e4, "{rate_bps}");
     }
 
     #[test]

@@ -10,17 +10,19 @@ use crate::bundle::{Cut, Manifest};
 /// Another plan must be expected to cost less than this share of the current one to replace it.
 const HYSTERESIS: f64 = 0.9;
 
-/// Every plan for a bundle: the device alone, the photo, and each cut that can be packed, in this
-/// order. Cuts whose tensors are not all f32 cannot.
+/// Every plan for a bundle: the device alone, the photo, and each inner cut that can be packed, in
+/// this order. Cuts whose tensors are not all f32 cannot; at cut 0 the photo says the same in
+/// fewer bytes than the tensor made from it.
 pub fn all_plans(
     manifest: &Manifest,
     precision: Precision,
     codec: Codec,
     photo: PhotoCodec,
 ) -> Vec<Plan> {
-    let splits = manifest.cuts[..manifest.last_cut()]
+    let splits = manifest
+        .cuts
         .iter()
-        .filter(|cut| can_be_packed(cut))
+        .filter(|cut| cut.index > 0 && cut.index < manifest.last_cut() && can_be_packed(cut))
         .map(|cut| Plan::Split {
             cut: cut.index,
             precision,
@@ -86,7 +88,9 @@ impl Planner {
         let best = self
             .keep_or_replace(&candidates)
             .unwrap_or_else(|| self.candidate(Plan::Device, ready_cuts, now));
-        self.current = Some(best.plan);
+        if self.current.replace(best.plan) != Some(best.plan) {
+            log::debug!("the plan is now {best}");
+        }
         let runnable = if best.ready {
             best.clone()
         } else {
@@ -165,16 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn every_packable_cut_but_the_last_is_a_plan() {
+    fn every_inner_cut_that_can_be_packed_is_a_plan() {
         assert_eq!(
             plans(),
-            [
-                Plan::Device,
-                Plan::Photo(PHOTO),
-                split(0),
-                split(1),
-                split(2)
-            ]
+            [Plan::Device, Plan::Photo(PHOTO), split(1), split(2)]
         );
         let mut manifest = manifest();
         manifest.cuts[1].tensors[0].element = ElementType::I64;
