@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse as _, Response};
 use dyno_core::bundle::{BundleHash, Manifest};
+use dyno_core::client::{Label, top_k};
 use dyno_core::{Error, ErrorKind, Result, Tensor, TensorSpec};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -29,7 +30,7 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 pub(crate) enum Payload {
     Outputs(Vec<u8>),
-    Top(Vec<Scored>),
+    Top(Vec<Label>),
     Shapes(Vec<TensorSpec>),
 }
 
@@ -79,7 +80,8 @@ impl Answer {
         Ok(match (self, outputs) {
             (Self::Outputs, _) => Payload::Outputs(concatenated(outputs)),
             (Self::Json, [logits]) if manifest.is_classifier() => {
-                Payload::Top(top(logits, &manifest.labels))
+                let logits = logits.as_f32().unwrap_or_default();
+                Payload::Top(top_k(logits, &manifest.labels, TOP))
             }
             (Self::Json, _) => Payload::Shapes(manifest.outputs.clone()),
         })
@@ -119,21 +121,12 @@ struct JsonAnswer<'a> {
     model: &'a str,
     bundle: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    top: Option<Vec<Scored>>,
+    top: Option<Vec<Label>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outputs: Option<Vec<TensorSpec>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'static str>,
     ms: TimingMs,
-}
-
-/// A class with its probability.
-#[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Scored {
-    index: usize,
-    /// Name of the class; its index where the bundle has no names.
-    label: String,
-    score: f32,
 }
 
 fn concatenated(outputs: &[Tensor]) -> Vec<u8> {
@@ -146,31 +139,8 @@ fn concatenated(outputs: &[Tensor]) -> Vec<u8> {
     }
 }
 
-/// The classes with the largest logits, best first, with their softmax.
-fn top(logits: &Tensor, labels: &[String]) -> Vec<Scored> {
-    let logits = logits.as_f32().unwrap_or_default();
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-    order
-        .into_iter()
-        .take(TOP)
-        .map(|index| Scored {
-            index,
-            label: labels
-                .get(index)
-                .cloned()
-                .unwrap_or_else(|| index.to_string()),
-            score: (logits[index] - largest).exp() / total,
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use dyno_core::TensorData;
-
     use super::*;
 
     #[test]
@@ -197,15 +167,5 @@ mod tests {
             assert_eq!(accepted(accept, kind).unwrap(), form, "{accept:?} {kind:?}");
         }
         assert!(accepted(Some("text/html"), BodyKind::Packed).is_err());
-    }
-
-    #[test]
-    fn the_best_classes_come_first_with_probabilities() {
-        let logits = Tensor::new(vec![1, 3], TensorData::F32(vec![0.0, 2f32.ln(), 0.0])).unwrap();
-        let top = top(&logits, &["a".into(), "b".into()]);
-        assert_eq!(top[0].label, "b");
-        assert!((top[0].score - 0.5).abs() < 1e-6);
-        assert_eq!(top.iter().map(|s| s.index).collect::<Vec<_>>(), [1, 0, 2]);
-        assert_eq!(top[2].label, "2", "a class without a name");
     }
 }

@@ -1,12 +1,11 @@
 //! A bundle as one tar stream, without a copy of it in memory.
 //!
 //! Its length is known from the start (for `content-length`), and its bytes are read as fast as
-//! the client takes them, into a channel of a few pieces. A task with a time limit does that, not a
-//! blocking thread: a client that stops reading must not keep one.
+//! the client takes them, into a channel of a few pieces. A task does that, not a blocking thread: a
+//! client that stops reading must not keep one until it is given up ([`crate::stall`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dyno_core::bundle::Manifest;
@@ -19,8 +18,6 @@ use tokio::sync::mpsc::{self, Sender};
 const PIECE: usize = 64 << 10;
 /// Pieces between the file and the connection.
 const PIECES: usize = 4;
-/// How long a client may take none before its download is dropped.
-const STALL: Duration = Duration::from_secs(30);
 /// Size of a tar record: headers are one, content is filled up to whole ones.
 const RECORD: u64 = 512;
 /// Two empty records end an archive.
@@ -60,8 +57,7 @@ impl Archive {
         self.bytes
     }
 
-    /// The archive's bytes; `held` is dropped when the last of them is taken, or when the client
-    /// has taken none for too long.
+    /// The archive's bytes; `held` is dropped when the last of them is taken, or with the stream.
     pub(crate) fn stream(
         self: Arc<Self>,
         held: impl Send + 'static,
@@ -71,7 +67,7 @@ impl Archive {
             if let Err(Stop::Io(error)) = self.write(&sender).await {
                 tracing::warn!(%error, "a bundle's download broke off");
                 // Nobody to tell if the client has gone as well.
-                let _ = sender.try_send(Err(error));
+                let _ = sender.send(Err(error)).await;
             }
             drop(held);
         });
@@ -165,10 +161,7 @@ async fn send(sender: &Pieces, piece: Bytes) -> Result<(), Stop> {
     if piece.is_empty() {
         return Ok(());
     }
-    match tokio::time::timeout(STALL, sender.send(Ok(piece))).await {
-        Ok(sent) => sent.map_err(|_| Stop::Gone),
-        Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
-    }
+    sender.send(Ok(piece)).await.map_err(|_| Stop::Gone)
 }
 
 /// At most [`TRAILER`] zeros.

@@ -26,11 +26,14 @@ pub(crate) struct BodyPatience {
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
-    /// From the first to the last byte.
+    /// From the headers to the last byte.
     pub(crate) elapsed: Duration,
 }
 
-/// Reads the `length` bytes that the headers promised.
+/// Reads the `length` bytes that the headers, which came at `arrived`, promised.
+///
+/// The headers start the clock, not the body's first byte: they leave a client just before the
+/// body, while a body of up to one HTTP/2 frame (16 KiB) is only seen once it is there as a whole.
 ///
 /// Fails with 408 if they do not come in time (`deadline` is the request's), and with 400 if there
 /// are fewer or more.
@@ -38,11 +41,11 @@ pub(crate) async fn receive(
     mut body: Body,
     length: usize,
     patience: BodyPatience,
+    arrived: Instant,
     deadline: Instant,
 ) -> Result<Received, Failure> {
-    let last = deadline.min(Instant::now() + patience.total);
+    let last = deadline.min(arrived + patience.total);
     let mut bytes = Vec::with_capacity(length.min(MOST_AHEAD));
-    let mut first = None;
     loop {
         let limit = last.min(Instant::now() + patience.idle);
         let Some(frame) = timeout_at(limit, body.frame())
@@ -58,7 +61,6 @@ pub(crate) async fn receive(
             )
         })?;
         if let Ok(data) = frame.into_data() {
-            first.get_or_insert_with(Instant::now);
             if data.len() > length.saturating_sub(bytes.len()) {
                 return Err(not_as_promised("more", length));
             }
@@ -70,7 +72,7 @@ pub(crate) async fn receive(
     }
     Ok(Received {
         bytes,
-        elapsed: first.map_or(Duration::ZERO, |first| first.elapsed()),
+        elapsed: arrived.elapsed(),
     })
 }
 
@@ -92,7 +94,7 @@ fn not_as_promised(how_many: &str, length: usize) -> Failure {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
 
     use super::*;
 
@@ -105,6 +107,10 @@ mod tests {
         Instant::now() + Duration::from_mins(1)
     }
 
+    async fn read(body: Body, length: usize) -> Result<Received, Failure> {
+        receive(body, length, PATIENT, Instant::now(), soon()).await
+    }
+
     fn pieces(pieces: &'static [&'static str]) -> Body {
         let pieces = pieces.iter().map(|piece| Ok::<_, std::io::Error>(*piece));
         Body::from_stream(stream::iter(pieces))
@@ -113,16 +119,32 @@ mod tests {
     #[tokio::test]
     async fn pieces_come_together() {
         let body = pieces(&["ab", "", "c"]);
-        let received = receive(body, 3, PATIENT, soon()).await.unwrap();
+        let received = read(body, 3).await.unwrap();
         assert_eq!(received.bytes, b"abc");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_runs_from_the_headers_to_the_last_byte() {
+        let waits = [("ab", 30), ("c", 400)];
+        let body = Body::from_stream(stream::iter(waits).then(async |(piece, wait_ms)| {
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+            Ok::<_, std::io::Error>(piece)
+        }));
+        let received = read(body, 3).await.unwrap();
+        assert_eq!(received.elapsed, Duration::from_millis(430));
+
+        let at_once = pieces(&["abc"]);
+        tokio::time::advance(Duration::from_millis(7)).await;
+        let arrived = Instant::now();
+        tokio::time::advance(Duration::from_millis(5)).await;
+        let received = receive(at_once, 3, PATIENT, arrived, soon()).await;
+        assert_eq!(received.unwrap().elapsed, Duration::from_millis(5));
     }
 
     #[tokio::test]
     async fn a_body_is_as_long_as_promised() {
         for length in [2, 4] {
-            let failure = receive(pieces(&["ab", "c"]), length, PATIENT, soon())
-                .await
-                .unwrap_err();
+            let failure = read(pieces(&["ab", "c"]), length).await.unwrap_err();
             assert_eq!(failure.kind(), ErrorKind::InvalidArgument);
         }
     }
@@ -149,7 +171,9 @@ mod tests {
             ),
         ];
         for (patience, deadline) in cases {
-            let failure = receive(silent(), 3, patience, deadline).await.unwrap_err();
+            let failure = receive(silent(), 3, patience, Instant::now(), deadline)
+                .await
+                .unwrap_err();
             assert_eq!(failure.kind(), ErrorKind::DeadlineExceeded);
         }
     }

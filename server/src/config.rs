@@ -12,10 +12,12 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 const DEFAULT_SPANS: NonZeroU16 = NonZeroU16::MIN.saturating_add(7);
 const DEFAULT_PHOTO_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20) - 1);
 const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(1023);
+const DEFAULT_PER_ADDRESS: NonZeroU16 = NonZeroU16::MIN.saturating_add(63);
 const DEFAULT_MAX_DEADLINE: Duration = Duration::from_secs(10);
 const DEFAULT_HANDSHAKE: Duration = Duration::from_secs(5);
 const DEFAULT_BODY_IDLE: Duration = Duration::from_secs(5);
 const DEFAULT_BODY_TOTAL: Duration = Duration::from_secs(30);
+const DEFAULT_ANSWER_IDLE: Duration = Duration::from_secs(30);
 const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -110,6 +112,11 @@ pub struct Config {
           default_value_t = DEFAULT_CONNECTIONS)]
     pub max_connections: NonZeroU16,
 
+    /// Connections open at once from one address (IPv6: one /64); more are closed as they come
+    #[arg(long, value_name = "N", env = "DYNO_MAX_CONNECTIONS_PER_ADDRESS",
+          hide_env_values = true, default_value_t = DEFAULT_PER_ADDRESS)]
+    pub max_connections_per_address: NonZeroU16,
+
     /// Longest deadline a request may have, and the deadline of those that name none
     #[arg(long, value_name = "TIME", env = "DYNO_MAX_DEADLINE", hide_env_values = true,
           default_value = "10s", value_parser = parse_duration)]
@@ -129,6 +136,11 @@ pub struct Config {
     #[arg(long, value_name = "TIME", env = "DYNO_BODY_TIMEOUT", hide_env_values = true,
           default_value = "30s", value_parser = parse_duration)]
     pub body_timeout: Duration,
+
+    /// Time that a client may take nothing of its answer or download
+    #[arg(long, value_name = "TIME", env = "DYNO_ANSWER_IDLE_TIMEOUT", hide_env_values = true,
+          default_value = "30s", value_parser = parse_duration)]
+    pub answer_idle_timeout: Duration,
 
     /// Time to go on accepting connections after SIGTERM, for load balancers that notice late
     #[arg(long, value_name = "TIME", env = "DYNO_DRAIN_DELAY", hide_env_values = true,
@@ -157,10 +169,12 @@ impl Config {
             spans: DEFAULT_SPANS,
             max_photo_bytes: DEFAULT_PHOTO_BYTES,
             max_connections: DEFAULT_CONNECTIONS,
+            max_connections_per_address: DEFAULT_PER_ADDRESS,
             max_deadline: DEFAULT_MAX_DEADLINE,
             handshake_timeout: DEFAULT_HANDSHAKE,
             body_idle_timeout: DEFAULT_BODY_IDLE,
             body_timeout: DEFAULT_BODY_TOTAL,
+            answer_idle_timeout: DEFAULT_ANSWER_IDLE,
             drain_delay: DEFAULT_DRAIN_DELAY,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
         }

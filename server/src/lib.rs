@@ -15,8 +15,10 @@ mod errors;
 mod listener;
 mod models;
 mod observe;
+mod places;
 mod routes;
 mod server;
+mod stall;
 mod timing;
 
 pub use config::{Config, parse_duration};

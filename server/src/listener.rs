@@ -18,14 +18,15 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Lifecycle;
+use crate::places::{Place, Places};
 use crate::routes::App;
+use crate::stall;
 
 /// Streams a connection may have open: a phone needs fewer than ten, a proxy shares one among many.
 const MAX_STREAMS: u32 = 100;
@@ -56,7 +57,7 @@ const HTTP2_ONLY: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
 pub(crate) struct Listener {
     tcp: TcpListener,
     tls: Option<Tls>,
-    places: Arc<Semaphore>,
+    places: Places,
     shared: Arc<Shared>,
 }
 
@@ -74,7 +75,7 @@ pub(crate) struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
-    place: OwnedSemaphorePermit,
+    place: Place,
     shared: Arc<Shared>,
 }
 
@@ -93,9 +94,18 @@ impl Listener {
         Ok(Self {
             tcp,
             tls,
-            places: Arc::new(Semaphore::new(config.max_connections.get().into())),
+            places: Places::new(
+                config.max_connections.get().into(),
+                config.max_connections_per_address.get().into(),
+            ),
             shared: Arc::new(Shared {
-                http: http(&requests, stream_window(app)),
+                http: http(
+                    Tracked {
+                        requests: requests.clone(),
+                        patience: config.answer_idle_timeout,
+                    },
+                    stream_window(app),
+                ),
                 router,
                 lifecycle: Arc::clone(&app.lifecycle),
                 requests,
@@ -124,16 +134,18 @@ impl Listener {
                     continue;
                 }
             };
-            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                return Accepted {
-                    stream,
-                    peer,
-                    tls: self.tls.clone(),
-                    place,
-                    shared: Arc::clone(&self.shared),
-                };
+            match self.places.take(peer.ip()) {
+                Ok(place) => {
+                    return Accepted {
+                        stream,
+                        peer,
+                        tls: self.tls.clone(),
+                        place,
+                        shared: Arc::clone(&self.shared),
+                    };
+                }
+                Err(error) => tracing::warn!(%peer, %error, "closed a new connection"),
             }
-            tracing::warn!(%peer, "too many connections: closed a new one");
         }
     }
 
@@ -234,8 +246,8 @@ async fn read_preface(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<
     Ok(true)
 }
 
-fn http(requests: &TaskTracker, stream_window: u32) -> http2::Builder<Tracked> {
-    let mut http = http2::Builder::new(Tracked(requests.clone()));
+fn http(requests: Tracked, stream_window: u32) -> http2::Builder<Tracked> {
+    let mut http = http2::Builder::new(requests);
     // Fixed windows: hyper's adaptive one starts at 64 KiB and makes the first uploads of every
     // connection wait.
     http.timer(TokioTimer::new())
@@ -263,9 +275,13 @@ fn stream_window(app: &App) -> u32 {
         .clamp(MIN_STREAM_WINDOW, MAX_STREAM_WINDOW)
 }
 
-/// Runs each request as a task that can be waited for until its answer has gone out.
+/// Runs each request as a task that can be waited for until its answer has gone out, or its client
+/// has shown that it does not want it.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+struct Tracked {
+    requests: TaskTracker,
+    patience: Duration,
+}
 
 impl<F> hyper::rt::Executor<F> for Tracked
 where
@@ -273,7 +289,7 @@ where
     F::Output: Send,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(future);
+        self.requests.spawn(stall::carry(future, self.patience));
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Times of one request, measured here.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Timing {
-    /// From the first to the last byte of the body.
+    /// From the request's headers to the last byte of its body.
     pub(crate) receive: Duration,
     /// Decoding the activation or the photo.
     pub(crate) unpack: Duration,

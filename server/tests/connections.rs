@@ -80,6 +80,18 @@ async fn one_connection_too_many_is_closed_and_a_place_comes_free() {
 }
 
 #[tokio::test]
+async fn one_address_can_have_only_so_many_connections() {
+    let two = NonZeroU16::new(2).unwrap();
+    let server = start(|config| config.max_connections_per_address = two).await;
+    // The first place is the server's own client's.
+    let second = TcpStream::connect(server.addr).await.unwrap();
+    let live = server.url("/v2/health/live");
+    until(async || client().get(&live).send().await.is_err()).await;
+    drop(second);
+    until(async || client().get(&live).send().await.is_ok()).await;
+}
+
+#[tokio::test]
 async fn headers_beyond_the_limit_are_refused_and_the_server_lives() {
     let server = start(|_| {}).await;
     let huge = server.infer("echo").header("x-huge", "x".repeat(32 << 10));

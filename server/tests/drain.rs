@@ -83,6 +83,34 @@ async fn a_request_that_outlasts_the_drain_is_dropped_and_counted() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_no_answer_does_not_keep_the_server() {
+    for path in ["/v1/models/fake", "/v1/models/fake/bundle"] {
+        let mut server = start(|config| {
+            config.answer_idle_timeout = Duration::from_millis(200);
+            config.drain_timeout = Duration::from_hours(1);
+        })
+        .await;
+        let tcp = TcpStream::connect(server.addr).await.unwrap();
+        // Room for the headers of an answer and for nothing of its body.
+        let (send, connection) = h2::client::Builder::new()
+            .initial_window_size(0)
+            .handshake::<_, bytes::Bytes>(tcp)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut send = send.ready().await.unwrap();
+        let get = http::Request::get(server.url(path)).body(()).unwrap();
+        let (answer, _) = send.send_request(get, true).unwrap();
+        let mut body = answer.await.unwrap().into_body();
+        server.shut_down();
+        let ended = tokio::time::timeout(PATIENCE, server.end).await;
+        ended.unwrap().unwrap().unwrap();
+        let broken = body.data().await.unwrap().unwrap_err();
+        assert_eq!(broken.reason(), Some(h2::Reason::CANCEL), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_server_ends_its_connections() {
     let mut server = start(|_| {}).await;
     let waiting = tokio::spawn(server.infer("wait").send());

@@ -134,6 +134,34 @@ async fn a_body_in_pieces_of_one_byte_is_put_together() {
     assert_eq!(answer.unwrap().status(), 200);
 }
 
+/// What an answer says of the time to receive the body.
+fn receive_ms(answer: &http::Response<h2::RecvStream>) -> f64 {
+    let timing = answer.headers()["server-timing"].to_str().unwrap();
+    let receive = timing.split(", ").next().unwrap();
+    let ms = receive.strip_prefix("receive;dur=").unwrap();
+    ms.parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_time_to_receive_counts_from_the_headers() {
+    let server = start(|config| config.max_in_flight = NonZeroU16::new(1)).await;
+    let before = std::time::Instant::now();
+    let (answer, mut body, _send) = begin(&server, Some("4")).await;
+    // Once another is refused for want of room, the headers have come.
+    until(async || server.infer("echo").send().await.unwrap().status() == 503).await;
+    let waiting = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let waited_ms = waiting.elapsed().as_secs_f64() * 1e3;
+    // In one piece, which says nothing of how long it took.
+    body.send_data(Bytes::from_static(b"echo"), true).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    let receive_ms = receive_ms(&answer.unwrap().unwrap());
+    let all_ms = before.elapsed().as_secs_f64() * 1e3;
+    // The header has whole microseconds.
+    assert!(receive_ms >= waited_ms - 1e-3, "{receive_ms} {waited_ms}");
+    assert!(receive_ms <= all_ms + 1e-3, "{receive_ms} {all_ms}");
+}
+
 #[tokio::test]
 async fn a_body_that_stops_coming_is_408() {
     for slow in [

@@ -71,7 +71,9 @@ pub struct TailAnswer {
 /// Times measured by the server, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ServerTiming {
-    /// From the first to the last byte of the body: the best sample of the uplink there is.
+    /// From the arrival of the request's headers to the last byte of its body: the best sample of
+    /// the uplink there is. The headers leave just before the body, so that this is the time that
+    /// the body took on its way, even of one that comes as a single piece.
     pub receive_ms: f64,
     /// Decoding the activation or the photo.
     pub unpack_ms: f64,

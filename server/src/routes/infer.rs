@@ -72,7 +72,7 @@ async fn run(
             .map_or(app.max_deadline, |d| d.min(app.max_deadline));
 
     let place = app.admission.admit()?;
-    let received = body::receive(body, ask.length, app.patience, deadline).await?;
+    let received = body::receive(body, ask.length, app.patience, arrived, deadline).await?;
 
     let engine = Arc::clone(&served.model.engine);
     let Ask { kind, answer, .. } = ask;

@@ -21,6 +21,7 @@ use crate::drain::Lifecycle;
 use crate::errors::Failure;
 use crate::models::{Registry, Served};
 use crate::observe::observe;
+use crate::stall;
 
 /// Hash of the bundle: demanded of packed requests, stated in answers.
 const BUNDLE: HeaderName = HeaderName::from_static("dyno-bundle");
@@ -88,6 +89,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         // `infer` has limits of its own, read from the bundle.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(observe))
+        .layer(middleware::map_response(stall::watch))
         .with_state(app)
 }
 
