@@ -4,6 +4,7 @@ pub(crate) mod cuts;
 mod flops;
 mod fusion;
 mod model;
+mod normalise;
 pub(crate) mod proto;
 pub(crate) mod shapes;
 pub(crate) mod span;
@@ -12,4 +13,5 @@ pub(crate) mod testing;
 pub(crate) mod topology;
 
 pub use cuts::{MAX_CUT_TENSORS, MAX_CUTS};
-pub use model::{MAX_MODEL_BYTES, MAX_NODES, MIN_OPSET, Model};
+pub use model::{MAX_MODEL_BYTES, MIN_OPSET, Model};
+pub use normalise::MAX_NODES;
