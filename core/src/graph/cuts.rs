@@ -125,3 +125,50 @@ fn thin(found: &[CutPoint], spacing: u64) -> Vec<CutPoint> {
     kept.sort_by_key(|cut| cut.position);
     kept.into_iter().cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(position: usize, elements: &[usize], flops_before: u64) -> CutPoint {
+        let tensor = |&elements: &usize| TensorSpec {
+            name: "t".to_owned(),
+            element: ElementType::F32,
+            shape: vec![elements],
+        };
+        CutPoint {
+            position,
+            tensors: elements.iter().map(tensor).collect(),
+            flops_before,
+        }
+    }
+
+    fn positions(kept: &[CutPoint]) -> Vec<usize> {
+        kept.iter().map(|cut| cut.position).collect()
+    }
+
+    #[test]
+    fn of_cuts_close_together_the_smallest_stays() {
+        let found = [cut(1, &[90], 100), cut(2, &[50], 104), cut(3, &[70], 108)];
+        assert_eq!(positions(&thin(&found, 5)), [2]);
+        assert_eq!(positions(&thin(&found, 4)), [2]);
+        assert_eq!(positions(&thin(&found, 3)), [1, 2, 3]);
+    }
+
+    #[test]
+    fn of_equal_cuts_the_one_of_fewer_tensors_stays_then_the_earlier() {
+        let found = [cut(1, &[30, 20], 9), cut(2, &[50], 9), cut(3, &[50], 9)];
+        assert_eq!(positions(&thin(&found, 0)), [2]);
+    }
+
+    #[test]
+    fn a_falling_row_of_cuts_does_not_vanish_into_its_end() {
+        let row: Vec<CutPoint> = (0..100)
+            .map(|i| cut(i, &[1000 - i], 10 * i as u64))
+            .collect();
+        let kept = thin(&row, 15);
+        assert_eq!(kept.len(), 50);
+        let apart = |pair: &[CutPoint]| pair[1].flops_before - pair[0].flops_before == 20;
+        assert!(kept.windows(2).all(apart));
+    }
+}

@@ -148,3 +148,81 @@ fn is_function_of(topology: &Topology<'_>, name: &str, tensor: &str) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Model;
+    use crate::graph::testing::ModelBuilder;
+
+    /// Names of the tensors that may be cut right behind the step that makes them.
+    fn cuttable(model: Vec<u8>) -> Vec<String> {
+        let model = Model::from_bytes(model).unwrap();
+        let topology = Topology::new(&model.graph);
+        let made = (0..topology.len() - 1).map(|step| &topology.step(step).output[0]);
+        made.enumerate()
+            .filter(|(step, name)| {
+                let life = topology.life(name).unwrap();
+                !splits_group(&topology, life, step + 1)
+            })
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    #[test]
+    fn a_convolution_goes_with_its_normalisation_and_activation() {
+        let model = ModelBuilder::new(8)
+            .conv("x", (3, 4), "conv")
+            .batch_norm("conv", 4, "norm")
+            .node("Clip", &["norm"], "clip")
+            .node("MaxPool", &["clip"], "pool")
+            .ints("kernel_shape", &[2, 2])
+            .conv("pool", (4, 4), "last")
+            .build(&["last"]);
+        assert_eq!(cuttable(model), ["clip", "pool"]);
+    }
+
+    #[test]
+    fn a_linear_bottleneck_may_be_cut_where_it_is_read_twice() {
+        let model = ModelBuilder::new(8)
+            .conv("x", (3, 4), "bottleneck")
+            .conv("bottleneck", (4, 8), "expand")
+            .node("Relu", &["expand"], "relu")
+            .conv("relu", (8, 4), "project")
+            .node("Add", &["project", "bottleneck"], "add")
+            .conv("add", (4, 4), "last")
+            .build(&["last"]);
+        // Not "project": it is added to the residual in one fused step.
+        assert_eq!(cuttable(model), ["bottleneck", "relu", "add"]);
+    }
+
+    #[test]
+    fn an_activation_written_as_several_nodes_is_one() {
+        let hard_swish = ModelBuilder::new(8)
+            .constant("three", &[], &[3.0])
+            .constant("six", &[], &[6.0])
+            .conv("x", (3, 4), "conv")
+            .node("Add", &["conv", "three"], "shifted")
+            .node("Clip", &["shifted"], "clipped")
+            .node("Mul", &["conv", "clipped"], "product")
+            .node("Div", &["product", "six"], "swish")
+            .conv("swish", (4, 4), "last")
+            .build(&["last"]);
+        assert_eq!(cuttable(hard_swish), ["swish"]);
+    }
+
+    #[test]
+    fn a_gate_computed_from_pooled_features_is_no_activation() {
+        let squeeze_excite = ModelBuilder::new(8)
+            .conv("x", (3, 4), "conv")
+            .node("Relu", &["conv"], "relu")
+            .node("GlobalAveragePool", &["relu"], "pooled")
+            .conv("pooled", (4, 4), "fc")
+            .node("Sigmoid", &["fc"], "gate")
+            .node("Mul", &["relu", "gate"], "scaled")
+            .conv("scaled", (4, 4), "last")
+            .build(&["last"]);
+        let found = cuttable(squeeze_excite);
+        assert_eq!(found, ["relu", "pooled", "gate", "scaled"]);
+    }
+}
