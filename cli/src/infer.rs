@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Server that holds the same bundle, for example http://127.0.0.1:8080.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// PEM file with a certificate authority to trust besides the system's.
+    /// PEM file with the certificate authority to trust instead of the system's.
     #[arg(long, value_name = "FILE")]
     root_certificate: Option<PathBuf>,
     /// AUTO, PREFER_ON_DEVICE, PREFER_CLOUD, ONLY_ON_DEVICE or ONLY_CLOUD.
@@ -75,7 +75,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
 async fn infer_all(args: Args) -> Result<()> {
     let bundle = Arc::new(Bundle::open(&args.bundle)?);
     let client = client(&args, &bundle)?;
-    client.warm_up().await?;
+    if let Err(error) = client.warm_up().await {
+        // Every image says what stands in its way.
+        log::info!("not warmed up: {error}");
+    }
     let mut failed = 0;
     for image in &args.images {
         match infer(&client, image).await {

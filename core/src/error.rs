@@ -135,7 +135,8 @@ impl Error {
         }
     }
 
-    /// Keeps the underlying error for [`std::error::Error::source`]; its text joins the message.
+    /// The underlying error's text joins the message; [`std::error::Error::source`] goes on with
+    /// what is beneath it.
     pub fn with_source(
         kind: ErrorKind,
         message: impl Into<String>,
@@ -182,7 +183,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        // The underlying error's own text is part of this one's; whoever prints the chain would
+        // print it twice.
+        self.source.as_deref().and_then(|source| source.source())
     }
 }
 
@@ -195,5 +198,17 @@ mod tests {
         for &kind in ErrorKind::ALL {
             assert_eq!(ErrorKind::from_name(kind.as_str()), Some(kind));
         }
+    }
+
+    #[test]
+    fn the_chain_says_everything_once() {
+        let disk = std::io::Error::other("disk full");
+        let inner = Error::io("a.bin".as_ref(), "write", disk);
+        let outer = Error::with_source(ErrorKind::Io, "no bundle", inner);
+        assert_eq!(
+            outer.to_string(),
+            "no bundle: cannot write a.bin: disk full"
+        );
+        assert!(std::error::Error::source(&outer).is_none());
     }
 }

@@ -1,0 +1,15 @@
+//! The programs as people run them: `dyno` and `dyno-server` as processes, with the model that
+//! ships, over real sockets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fixture;
+mod http;
+mod npy;
+mod onnx;
+mod processes;
+
+mod help;
+mod infer;
+mod inspect;
+mod prepare;
+mod verify;
