@@ -1,6 +1,6 @@
 //! Taking the steps between two cuts out of a graph, as a model of their own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::cuts::dequantised_name;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo, data_type};
@@ -52,7 +52,7 @@ pub(crate) fn extract(
     let mut builder = Builder {
         topology,
         nodes: Vec::new(),
-        constants: Vec::new(),
+        constants: BTreeSet::new(),
     };
     let mut graph = GraphProto {
         name: Some("span".to_owned()),
@@ -159,8 +159,8 @@ fn output_type(topology: &Topology<'_>, spec: &TensorSpec) -> Option<super::prot
 struct Builder<'t, 'g> {
     topology: &'t Topology<'g>,
     nodes: Vec<NodeProto>,
-    /// Constant nodes that the span needs, makers first.
-    constants: Vec<usize>,
+    /// Constant nodes that the span needs.
+    constants: BTreeSet<usize>,
 }
 
 impl Builder<'_, '_> {

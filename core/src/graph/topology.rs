@@ -4,7 +4,7 @@
 //! `DequantizeLinear`, say); they are copied into every span that reads them. The others are
 //! *steps*: their order is the order of the file, and a *position* p means "after p steps".
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::cuts::Shapes;
 use super::flops::flops;
@@ -72,9 +72,12 @@ impl<'g> Topology<'g> {
             }
             let step = topology.steps.len();
             topology.steps.push(index);
-            for input in distinct_inputs(node) {
+            for input in inputs(node) {
                 if let Some(&tensor) = topology.by_name.get(input) {
-                    topology.tensors[tensor].readers.push(step);
+                    let readers = &mut topology.tensors[tensor].readers;
+                    if readers.last() != Some(&step) {
+                        readers.push(step);
+                    }
                 }
             }
             for output in outputs {
@@ -141,31 +144,94 @@ impl<'g> Topology<'g> {
         (0..self.len()).map(count).collect()
     }
 
-    /// The constant nodes that make `name`, directly or by way of others, makers first.
-    pub(crate) fn constant_nodes(&self, name: &str, found: &mut Vec<usize>) {
-        let Some(&index) = self.constant_makers.get(name) else {
-            return;
-        };
-        if found.contains(&index) {
-            return;
+    /// Adds the constant nodes that make `name`, directly or by way of others. In ascending order
+    /// their makers come first, as in the file.
+    pub(crate) fn constant_nodes(&self, name: &str, found: &mut BTreeSet<usize>) {
+        let mut open = vec![name];
+        while let Some(name) = open.pop() {
+            if let Some(&index) = self.constant_makers.get(name)
+                && found.insert(index)
+            {
+                open.extend(inputs(&self.graph.node[index]));
+            }
         }
-        for input in distinct_inputs(&self.graph.node[index]) {
-            self.constant_nodes(input, found);
-        }
-        found.push(index);
     }
 }
 
 fn is_constant(node: &NodeProto, constants: &HashSet<&str>) -> bool {
     // Nodes without inputs make random numbers or the like: those are steps.
-    let mut inputs = distinct_inputs(node).peekable();
+    let mut inputs = inputs(node).peekable();
     inputs.peek().is_some() && inputs.all(|input| constants.contains(input))
 }
 
-fn distinct_inputs(node: &NodeProto) -> impl Iterator<Item = &str> {
+/// The inputs that are not left out; one that is read twice is there twice.
+fn inputs(node: &NodeProto) -> impl Iterator<Item = &str> {
     node.input
         .iter()
-        .enumerate()
-        .filter(|(i, input)| !input.is_empty() && !node.input[..*i].contains(input))
-        .map(|(_, input)| input.as_str())
+        .map(String::as_str)
+        .filter(|input| !input.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(inputs: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn graph(nodes: Vec<NodeProto>) -> GraphProto {
+        GraphProto {
+            node: nodes,
+            initializer: vec![TensorProto {
+                name: Some("w".to_owned()),
+                ..TensorProto::default()
+            }],
+            ..GraphProto::default()
+        }
+    }
+
+    fn constant_nodes(graph: &GraphProto, name: &str) -> Vec<usize> {
+        let mut found = BTreeSet::new();
+        Topology::new(graph).constant_nodes(name, &mut found);
+        found.into_iter().collect()
+    }
+
+    #[test]
+    fn constant_nodes_come_once_and_makers_first() {
+        let nodes = vec![
+            node(&["w"], "a"),
+            node(&["w"], "unread"),
+            node(&["a", "w"], "b"),
+            node(&["b", "a", "b"], "c"),
+        ];
+        assert_eq!(constant_nodes(&graph(nodes), "c"), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_chain_of_constants_may_be_as_long_as_a_graph() {
+        let name = |i: usize| if i == 0 { "w".into() } else { format!("c{i}") };
+        let links = crate::graph::MAX_NODES;
+        let nodes = (0..links).map(|i| node(&[&name(i)], &name(i + 1)));
+        let found = constant_nodes(&graph(nodes.collect()), &name(links));
+        assert_eq!(found.len(), links);
+    }
+
+    #[test]
+    fn a_constant_that_a_damaged_graph_makes_from_itself_ends_the_search() {
+        let nodes = vec![node(&["w"], "a"), node(&["a"], "a")];
+        assert_eq!(constant_nodes(&graph(nodes), "a"), [1]);
+    }
+
+    #[test]
+    fn a_tensor_that_a_node_reads_twice_has_one_reader() {
+        let mut graph = graph(vec![node(&["x", "w", "x"], "y")]);
+        graph.input = vec![crate::graph::proto::ValueInfo::fixed("x", 1, &[1])];
+        let topology = Topology::new(&graph);
+        assert_eq!(topology.life("x").unwrap().readers, [0]);
+    }
 }
