@@ -155,17 +155,19 @@ mod tests {
     use crate::graph::Model;
     use crate::graph::testing::ModelBuilder;
 
-    /// Names of the tensors that may be cut right behind the step that makes them.
+    /// Names of the tensors behind whose step nothing that is alive is inside a group.
     fn cuttable(model: Vec<u8>) -> Vec<String> {
         let model = Model::from_bytes(model).unwrap();
         let topology = Topology::new(&model.graph);
-        let made = (0..topology.len() - 1).map(|step| &topology.step(step).output[0]);
-        made.enumerate()
-            .filter(|(step, name)| {
-                let life = topology.life(name).unwrap();
-                !splits_group(&topology, life, step + 1)
-            })
-            .map(|(_, name)| name.clone())
+        let whole = |p: usize| {
+            !topology
+                .live(p)
+                .iter()
+                .any(|t| splits_group(&topology, t, p))
+        };
+        (1..topology.len())
+            .filter(|&position| whole(position))
+            .map(|position| topology.step(position - 1).output[0].clone())
             .collect()
     }
 
