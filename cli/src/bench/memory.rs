@@ -13,7 +13,7 @@ use dyno_core::{Tensor, TensorData};
 use ort::value::TensorRef;
 use serde::{Deserialize, Serialize};
 
-use super::overhead::bare_session;
+use super::bare::bare_session;
 use crate::output;
 
 /// Runs before memory is read.

@@ -1,5 +1,6 @@
 //! `dyno bench`: measurements anyone can run again.
 
+mod bare;
 mod memory;
 mod overhead;
 

@@ -10,18 +10,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use comfy_table::{Table, presets};
-use dyno_core::bundle::{Bundle, GRAPH_FILE};
+use dyno_core::bundle::Bundle;
 use dyno_core::client::{Client, ClientConfig, ExecutionMode, top_k};
 use dyno_core::pixels::{Frame, PixelFormat, Pixels};
-use dyno_core::runtime::{
-    Activation, Cancel, DeviceExecutor, Executor, SpanOptions, SpanStore, environment,
-};
+use dyno_core::runtime::{Activation, Cancel, DeviceExecutor, Executor, SpanOptions, SpanStore};
 use dyno_core::{Tensor, TensorData};
-use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 use serde::Serialize;
 
+use super::bare::bare_session;
 use super::memory::{self, Memory};
 use crate::{output, progress};
 
@@ -188,18 +185,6 @@ fn two_spans(bundle: &Arc<Bundle>, cut: usize, args: &Args) -> Result<Comparison
         Ok(())
     };
     compare(args.rounds, bare, dyno)
-}
-
-/// A session of the whole model with the same threads, as an app without DynO would have it.
-pub(super) fn bare_session(bundle: &Bundle, threads: usize) -> Result<Session> {
-    let builder = || -> ort::Result<Session> {
-        Session::builder(environment().map_err(ort::Error::wrap)?)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(threads)?
-            .with_intra_op_spinning(false)?
-            .commit_from_file(bundle.folder().join(GRAPH_FILE))
-    };
-    Ok(builder()?)
 }
 
 /// Runs both in turns, changing who goes first, and compares the medians.

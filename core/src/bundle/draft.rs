@@ -10,7 +10,9 @@ use super::content::{content_hash, describe_file, hex};
 use super::manifest::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
 use super::{Bundle, GRAPH_FILE, MANIFEST_FILE, PROFILE_FILE, Profile, WEIGHTS_FILE, weights};
 use crate::graph::proto::{GraphProto, ModelProto, ValueInfo, data_type};
-use crate::graph::{Model, cuts, shapes, topology::Topology};
+use crate::graph::shapes::{self, Shapes};
+use crate::graph::topology::Topology;
+use crate::graph::{Model, cuts, flops};
 use crate::pixels::Preprocess;
 use crate::{ElementType, Error, ErrorKind, Result, TensorSpec};
 
@@ -229,7 +231,7 @@ impl Draft {
     }
 }
 
-fn outputs(graph: &GraphProto, shapes: &cuts::Shapes) -> Result<Vec<TensorSpec>> {
+fn outputs(graph: &GraphProto, shapes: &Shapes) -> Result<Vec<TensorSpec>> {
     let output = |value: &ValueInfo| {
         let unsupported = |what: &str| {
             let message = format!("output '{}' {what}", value.label());
@@ -265,7 +267,7 @@ fn outputs(graph: &GraphProto, shapes: &cuts::Shapes) -> Result<Vec<TensorSpec>>
 /// The rows of the cut table, and the graph with its outputs' types filled in.
 fn cut_table(
     mut graph: GraphProto,
-    shapes: &cuts::Shapes,
+    shapes: &Shapes,
     input: &TensorSpec,
     outputs: &[TensorSpec],
 ) -> (GraphProto, Vec<Cut>) {
@@ -275,7 +277,7 @@ fn cut_table(
         }
     }
     let topology = Topology::new(&graph);
-    let flops = topology.flops(shapes);
+    let flops = flops::of_steps(&topology, shapes);
     let total: u64 = flops.iter().sum();
     let row = |index, position: usize, tensors, before: u64| Cut {
         index,

@@ -5,10 +5,9 @@
 //! order (all of the tail depends on that tensor, so none of it can come earlier), and where the
 //! graph has no narrow place the same rule gives cuts of several tensors.
 
-use std::collections::HashMap;
-
 use super::fusion::splits_group;
 use super::proto::data_type;
+use super::shapes::Shapes;
 use super::topology::{Life, Topology};
 use crate::{ElementType, TensorSpec};
 
@@ -18,9 +17,6 @@ pub const MAX_CUT_TENSORS: usize = 8;
 pub const MAX_CUTS: usize = 96;
 /// Cuts closer than one in so many of all operations are the same cut; the smaller one stays.
 const MIN_SPACING: u64 = 1000;
-
-/// Element type (ONNX's number) and fixed shape of every tensor.
-pub(crate) type Shapes = HashMap<String, (i32, Vec<usize>)>;
 
 /// A place to cut.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,27 @@
 //! Operations of a node, from its shapes. A multiply-add counts as two; copies count as none.
 
 use super::proto::NodeProto;
+use super::shapes::Shapes;
+use super::topology::Topology;
+
+/// Operations of each step.
+pub(crate) fn of_steps(topology: &Topology<'_>, shapes: &Shapes) -> Vec<u64> {
+    let shape = |name: &String| {
+        shapes
+            .get(name)
+            .map_or(&[][..], |(_, shape)| shape.as_slice())
+    };
+    let count = |step| {
+        let node = topology.step(step);
+        let inputs: Vec<&[usize]> = node.input.iter().map(shape).collect();
+        let outputs: Vec<&[usize]> = node.output.iter().map(shape).collect();
+        flops(node, &inputs, &outputs)
+    };
+    (0..topology.len()).map(count).collect()
+}
 
 /// Floating-point operations of `node`, given the shapes of its inputs and outputs.
-pub(crate) fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
+fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
     let elements = |shape: &[usize]| shape.iter().map(|&d| d as u64).product::<u64>();
     let made: u64 = outputs.iter().map(|s| elements(s)).sum();
     let input = inputs.first().copied().unwrap_or_default();

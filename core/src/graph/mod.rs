@@ -1,7 +1,7 @@
 //! ONNX graphs: reading them, finding where they can be cut, and taking spans out of them.
 
 pub(crate) mod cuts;
-mod flops;
+pub(crate) mod flops;
 mod fusion;
 mod model;
 mod normalise;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use prost::Message;
 
-use super::normalise::normalise;
+use super::normalise::{no_input, normalise};
 use super::proto::{GraphProto, ModelProto, TensorProto, ValueInfo, data_type};
 use crate::{ElementType, Error, ErrorKind, Result, TensorSpec};
 
@@ -178,10 +178,6 @@ impl Model {
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
         read_range(&folder.join(location), offset, length)
     }
-}
-
-pub(super) fn no_input() -> Error {
-    Error::new(ErrorKind::UnsupportedModel, "the model has no input")
 }
 
 fn read_range(path: &Path, offset: u64, length: Option<u64>) -> Result<Bytes> {

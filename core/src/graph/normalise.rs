@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::model::no_input;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfo, data_type};
 use crate::{Error, ErrorKind, Result};
 
@@ -119,6 +118,10 @@ fn constant_value(attribute: &AttributeProto) -> Option<TensorProto> {
         "value_ints" => Some(ints(count(attribute.ints.len()), &attribute.ints)),
         _ => None,
     }
+}
+
+pub(super) fn no_input() -> Error {
+    Error::new(ErrorKind::UnsupportedModel, "the model has no input")
 }
 
 /// Old exporters list the weights among the inputs; what remains must be one image.

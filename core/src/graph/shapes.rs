@@ -8,11 +8,13 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use super::cuts::Shapes;
 use super::model::Model;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo, data_type};
 use crate::runtime::{Probe, ProbeOutput};
 use crate::{Error, ErrorKind, Result, TensorData, TensorSpec};
+
+/// Element type (ONNX's number) and fixed shape of every tensor.
+pub(crate) type Shapes = HashMap<String, (i32, Vec<usize>)>;
 
 /// Tensors fetched in one run: bounds the memory that a large model's activations take.
 const FETCHED_PER_RUN: usize = 16;

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::cuts::Shapes;
-use super::flops::flops;
 use super::proto::{GraphProto, NodeProto, TensorProto};
 
 /// An index over a graph; borrows it.
@@ -126,22 +124,6 @@ impl<'g> Topology<'g> {
     /// are made. At the end these are the graph's outputs.
     pub(crate) fn live(&self, p: usize) -> Vec<&Life<'g>> {
         self.tensors.iter().filter(|life| life.crosses(p)).collect()
-    }
-
-    /// Operations of each step.
-    pub(crate) fn flops(&self, shapes: &Shapes) -> Vec<u64> {
-        let shape = |name: &String| {
-            shapes
-                .get(name)
-                .map_or(&[][..], |(_, shape)| shape.as_slice())
-        };
-        let count = |step| {
-            let node = self.step(step);
-            let inputs: Vec<&[usize]> = node.input.iter().map(shape).collect();
-            let outputs: Vec<&[usize]> = node.output.iter().map(shape).collect();
-            flops(node, &inputs, &outputs)
-        };
-        (0..self.len()).map(count).collect()
     }
 
     /// Adds the constant nodes that make `name`, directly or by way of others. In ascending order
