@@ -2,8 +2,9 @@
 //! them when the plan moves.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::trim::give_back_free_memory;
 use super::{Activation, Cancel, Executor, SpanOptions, SpanRun, SpanStore};
 use crate::bundle::Bundle;
 use crate::{Error, ErrorKind, Result};
@@ -18,7 +19,7 @@ const MAX_SPANS: usize = 4;
 #[derive(Debug)]
 pub struct DeviceExecutor {
     shared: Arc<Shared>,
-    wishes: SyncSender<usize>,
+    nudges: SyncSender<()>,
 }
 
 #[derive(Debug)]
@@ -36,6 +37,8 @@ struct State {
     wanted: usize,
     /// Whether spans of an earlier cut are still held.
     stale: bool,
+    /// Whether they may be dropped.
+    dropping: bool,
 }
 
 impl DeviceExecutor {
@@ -53,20 +56,29 @@ impl DeviceExecutor {
             ready: 0,
             wanted: 0,
             stale: false,
+            dropping: false,
         });
         let shared = Arc::new(Shared {
             store,
             last_cut,
             state,
         });
-        // One wish waits at most: a newer one is picked up from the state when it is taken.
-        let (wishes, inbox) = sync_channel(1);
-        let builder = Arc::downgrade(&shared);
+        // One nudge waits at most: whatever is asked meanwhile stands in the state.
+        let (nudges, inbox) = sync_channel(1);
+        let keeper = Arc::downgrade(&shared);
         std::thread::Builder::new()
             .name("dyno-spans".to_owned())
-            .spawn(move || build_wishes(&inbox, &builder))
+            .spawn(move || keep_house(&inbox, &keeper))
             .map_err(|e| Error::with_source(ErrorKind::Runtime, "cannot start a thread", e))?;
-        Ok(Self { shared, wishes })
+        Ok(Self { shared, nudges })
+    }
+
+    fn nudge(&self) {
+        match self.nudges.try_send(()) {
+            // Full: the nudge that waits will find everything in the state.
+            Ok(()) | Err(TrySendError::Full(())) => {}
+            Err(TrySendError::Disconnected(())) => log::error!("the span builder has ended"),
+        }
     }
 
     /// The spans and their measured times.
@@ -91,11 +103,7 @@ impl Executor for DeviceExecutor {
         }
         state.wanted = cut;
         drop(state);
-        match self.wishes.try_send(cut) {
-            // Full: the wish that waits will find the newer one in the state.
-            Ok(()) | Err(TrySendError::Full(_)) => {}
-            Err(TrySendError::Disconnected(_)) => log::error!("the span builder has ended"),
-        }
+        self.nudge();
     }
 
     fn prepare(&self, cut: usize) -> Result<()> {
@@ -105,8 +113,8 @@ impl Executor for DeviceExecutor {
     }
 
     fn run(&self, input: Activation, to: usize, cancel: &Cancel) -> Result<SpanRun> {
-        if input.cut == 0 {
-            self.shared.drop_stale();
+        if input.cut == 0 && self.shared.may_drop_stale() {
+            self.nudge();
         }
         let Shared { store, .. } = &*self.shared;
         let ready = self.shared.state().ready;
@@ -149,29 +157,45 @@ impl Shared {
     }
 
     /// An inference that began before the cut moved may still need its old tail; when the next
-    /// one begins the old spans can go.
+    /// one begins the old spans can go. Returns whether there are any.
+    fn may_drop_stale(&self) -> bool {
+        let mut state = self.state();
+        let stale = std::mem::take(&mut state.stale);
+        state.dropping |= stale;
+        stale
+    }
+
+    /// Drops the spans of earlier cuts, if that was asked for.
     fn drop_stale(&self) {
         let mut state = self.state();
-        if !std::mem::take(&mut state.stale) {
+        if !std::mem::take(&mut state.dropping) {
             return;
         }
         let mut keep = self.pair(state.ready);
-        if state.wanted != state.ready {
-            keep.extend(self.pair(state.wanted));
-        }
+        keep.extend(self.pair(state.wanted));
         drop(state);
         self.store.retain(|from, to| keep.contains(&(from, to)));
+        give_back_free_memory();
     }
 }
 
-fn build_wishes(inbox: &Receiver<usize>, shared: &std::sync::Weak<Shared>) {
-    while inbox.recv().is_ok() {
+/// Does what the state asks for, off the threads of the inferences: building and dropping a
+/// session both take longer than running it.
+fn keep_house(nudges: &Receiver<()>, shared: &Weak<Shared>) {
+    while nudges.recv().is_ok() {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let cut = shared.state().wanted;
-        if let Err(error) = shared.build(cut) {
-            log::error!("cannot build the spans at cut {cut}: {error}");
+        shared.drop_stale();
+        let (wanted, ready) = {
+            let state = shared.state();
+            (state.wanted, state.ready)
+        };
+        if wanted == ready {
+            continue;
+        }
+        if let Err(error) = shared.build(wanted) {
+            log::error!("cannot build the spans at cut {wanted}: {error}");
             let mut state = shared.state();
             state.wanted = state.ready;
         }

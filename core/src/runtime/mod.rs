@@ -14,6 +14,7 @@ mod span;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 pub use activation::{Activation, SpanTensor};
 pub use cancel::{Cancel, CancelOnDrop};
