@@ -351,6 +351,25 @@ fn a_bundle_that_was_tampered_with_is_refused() {
     refuse(WEIGHTS_FILE);
 }
 
+#[test]
+fn a_graph_that_names_other_files_is_refused() {
+    let workshop = Workshop::new();
+    let mut manifest = workshop.bundle(&typical()).manifest().clone();
+    let folder = workshop.path();
+    let path = folder.join(GRAPH_FILE);
+    let mut graph = std::fs::read(&path).unwrap();
+    let name = graph.windows(11).position(|w| w == WEIGHTS_FILE.as_bytes());
+    // Of the same length, so that the rest stays as it is.
+    graph[name.unwrap()..][..11].copy_from_slice(b"../secret.x");
+    std::fs::write(&path, graph).unwrap();
+    manifest.files[0] = content::describe_file(&folder, GRAPH_FILE).unwrap();
+    manifest.hash = content::content_hash(&manifest).unwrap();
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    std::fs::write(folder.join(MANIFEST_FILE), manifest).unwrap();
+    let error = Bundle::open(&folder).unwrap_err().to_string();
+    assert!(error.contains("outside of weights.bin"), "{error}");
+}
+
 fn with_change(path: &Path, change: impl FnOnce(&mut Vec<u8>), check: impl FnOnce()) {
     let original = std::fs::read(path).unwrap();
     let mut changed = original.clone();
