@@ -9,7 +9,7 @@ use crate::graph::testing::typical;
 use crate::pixels::PreprocessFile;
 use crate::{Tensor, TensorData};
 
-fn bundle(folder: &tempfile::TempDir) -> Arc<Bundle> {
+pub(super) fn bundle(folder: &tempfile::TempDir) -> Arc<Bundle> {
     let model = folder.path().join("model.onnx");
     std::fs::write(&model, typical()).unwrap();
     let draft = Draft::read(&model, None, &|_, _, _| {}).unwrap();
