@@ -276,7 +276,7 @@ fn cut_table(
     }
     let topology = Topology::new(&graph);
     let flops = topology.flops(shapes);
-    let total: u64 = flops.iter().sum();
+    let total = flops.iter().copied().fold(0, u64::saturating_add);
     let row = |index, position: usize, tensors, before: u64| Cut {
         index,
         after: position
