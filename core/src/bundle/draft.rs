@@ -75,6 +75,7 @@ impl Draft {
         progress(Step::Shapes, 0, 0);
         let (graph, shapes) = shapes::fix(&model, &input).map_err(at)?;
         progress(Step::Cuts, 0, 0);
+        refuse_constant_outputs(&graph).map_err(at)?;
         let outputs = outputs(&graph, &shapes).map_err(at)?;
         let (graph, cuts) = cut_table(graph, &shapes, &input, &outputs);
         Ok(Self {
@@ -226,6 +227,22 @@ impl Draft {
             opset: self.model.opset(),
             dyno: env!("CARGO_PKG_VERSION").to_owned(),
         })
+    }
+}
+
+/// They would cross no cut.
+fn refuse_constant_outputs(graph: &GraphProto) -> Result<()> {
+    let topology = Topology::new(graph);
+    let constant = |output: &&ValueInfo| topology.life(output.label()).is_none();
+    match graph.output.iter().find(constant) {
+        Some(output) => Err(Error::new(
+            ErrorKind::UnsupportedModel,
+            format!(
+                "output '{}' does not depend on the photo: export the model without it",
+                output.label()
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
