@@ -54,14 +54,14 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Number of elements.
+    /// Number of elements; the largest `usize` if they are more.
     pub fn elements(&self) -> usize {
-        self.shape.iter().product()
+        elements(&self.shape)
     }
 
-    /// Bytes of the elements.
+    /// Bytes of the elements; the largest `usize` if they are more.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.element.bytes()
+        self.elements().saturating_mul(self.element.bytes())
     }
 
     /// Refuses ranks and sizes beyond [`MAX_RANK`] and [`MAX_ELEMENTS`], without overflow.
@@ -183,7 +183,7 @@ pub struct Tensor {
 impl Tensor {
     /// Fails with [`ErrorKind::InvalidArgument`] if `data` does not have the shape's elements.
     pub fn new(shape: Vec<usize>, data: TensorData) -> Result<Self> {
-        if shape.iter().product::<usize>() != data.len() {
+        if elements(&shape) != data.len() {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("{} elements do not fill the shape {shape:?}", data.len()),
@@ -214,6 +214,11 @@ impl Tensor {
     pub fn into_parts(self) -> (Vec<usize>, TensorData) {
         (self.shape, self.data)
     }
+}
+
+/// Elements of a shape, saturating: no tensor has that many.
+fn elements(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |n, &d| n.saturating_mul(d))
 }
 
 #[cfg(test)]
@@ -247,5 +252,9 @@ mod tests {
             spec.check_bounds().unwrap_err().kind(),
             ErrorKind::UnsupportedModel
         );
+        assert_eq!((spec.elements(), spec.bytes()), (usize::MAX, usize::MAX));
+        // The product is 2^64: 0 to those who let it wrap.
+        let nothing = TensorData::F32(Vec::new());
+        assert!(Tensor::new(vec![1 << 32, 1 << 32], nothing).is_err());
     }
 }

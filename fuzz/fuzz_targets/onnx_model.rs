@@ -6,7 +6,7 @@ use dyno_core::graph::Model;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Err(error) = Model::from_bytes(bytes) {
+    if let Err(error) = Model::from_bytes(bytes.to_vec()) {
         assert!(matches!(
             error.kind(),
             ErrorKind::InvalidModel | ErrorKind::UnsupportedModel

@@ -130,12 +130,10 @@ struct JsonAnswer<'a> {
 }
 
 fn concatenated(outputs: &[Tensor]) -> Vec<u8> {
-    match outputs {
-        [only] => only.data().to_le_bytes(),
-        _ => outputs
-            .iter()
-            .flat_map(|output| output.data().to_le_bytes())
-            .collect(),
+    let parts: Vec<_> = outputs.iter().map(|o| o.data().to_le_bytes()).collect();
+    match <[Vec<u8>; 1]>::try_from(parts) {
+        Ok([only]) => only,
+        Err(parts) => parts.concat(),
     }
 }
 

@@ -46,7 +46,8 @@ fn write_files(archive: impl Read, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create", e))?;
     let mut archive = tar::Archive::new(archive);
     let mut written = HashSet::new();
-    for entry in archive.entries().map_err(broken)? {
+    // Raw: an entry that holds the next one's long name would be read whole, however long it is.
+    for entry in archive.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let (name, max_bytes) = FILES
@@ -110,6 +111,21 @@ mod tests {
             assert!(!folder.exists());
             assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_not_read() {
+        const NAME_BYTES: u64 = 64 << 20;
+        let parent = tempfile::tempdir().unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(NAME_BYTES);
+        header.set_cksum();
+        let mut name = std::io::repeat(b'n').take(NAME_BYTES);
+        let archive = header.as_bytes().chain(&mut name);
+        let error = unpack(archive, &parent.path().join("model")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidBundle);
+        assert_eq!(name.limit(), NAME_BYTES, "refused from its header");
     }
 
     #[test]

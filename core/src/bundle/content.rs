@@ -73,7 +73,10 @@ fn check_manifest(manifest: &Manifest) -> Result<()> {
         .iter()
         .enumerate()
         .all(|(i, cut)| cut.index == i);
-    if manifest.cuts.len() < 2 || !rows_in_order {
+    let heads_grow = manifest
+        .cuts
+        .is_sorted_by(|a, b| a.flops_before <= b.flops_before);
+    if manifest.cuts.len() < 2 || !rows_in_order || !heads_grow {
         return Err(invalid("its cut table is not in order".to_owned()));
     }
     let specs = manifest.cuts.iter().flat_map(|cut| &cut.tensors);
@@ -194,4 +197,39 @@ pub(crate) fn hex(digest: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::fixtures::manifest;
+
+    /// Refused for another reason than its hash.
+    fn refused(change: impl FnOnce(&mut Manifest)) -> bool {
+        let mut manifest = manifest();
+        manifest.files = [GRAPH_FILE, WEIGHTS_FILE]
+            .map(|name| BundleFile {
+                name: name.to_owned(),
+                bytes: 0,
+                sha256: "0".repeat(64),
+            })
+            .into();
+        change(&mut manifest);
+        manifest.hash = content_hash(&manifest).unwrap();
+        check_manifest(&manifest).is_err()
+    }
+
+    #[test]
+    fn a_manifest_with_a_right_hash_must_make_sense_as_well() {
+        assert!(!refused(|_| ()));
+        assert!(refused(|m| m.files[0].name = "../graph.onnx".to_owned()));
+        assert!(refused(|m| m.files.reverse()));
+        assert!(refused(|m| m.cuts.truncate(1)));
+        assert!(refused(|m| m.cuts.swap(1, 2)));
+        assert!(refused(|m| m.cuts[1].flops_before = u64::MAX));
+        assert!(refused(|m| m.cuts[1].tensors[0].shape = vec![usize::MAX; 2]));
+        assert!(refused(|m| m.outputs[0].shape = vec![1; 9]));
+        assert!(refused(|m| m.input.shape = vec![1, 3, 64, 65]));
+        assert!(refused(|m| m.preprocess.std[0] = 0.0));
+    }
 }

@@ -77,6 +77,7 @@ impl Draft {
         progress(Step::Shapes, 0, 0);
         let (graph, shapes) = shapes::fix(&model, &input).map_err(at)?;
         progress(Step::Cuts, 0, 0);
+        refuse_constant_outputs(&graph).map_err(at)?;
         let outputs = outputs(&graph, &shapes).map_err(at)?;
         let (graph, cuts) = cut_table(graph, &shapes, &input, &outputs);
         Ok(Self {
@@ -231,6 +232,22 @@ impl Draft {
     }
 }
 
+/// They would cross no cut.
+fn refuse_constant_outputs(graph: &GraphProto) -> Result<()> {
+    let topology = Topology::new(graph);
+    let constant = |output: &&ValueInfo| topology.life(output.label()).is_none();
+    match graph.output.iter().find(constant) {
+        Some(output) => Err(Error::new(
+            ErrorKind::UnsupportedModel,
+            format!(
+                "output '{}' does not depend on the photo: export the model without it",
+                output.label()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 fn outputs(graph: &GraphProto, shapes: &Shapes) -> Result<Vec<TensorSpec>> {
     let output = |value: &ValueInfo| {
         let unsupported = |what: &str| {
@@ -278,7 +295,7 @@ fn cut_table(
     }
     let topology = Topology::new(&graph);
     let flops = flops::of_steps(&topology, shapes);
-    let total: u64 = flops.iter().sum();
+    let total = flops.iter().copied().fold(0, u64::saturating_add);
     let row = |index, position: usize, tensors, before: u64| Cut {
         index,
         after: position

@@ -79,9 +79,10 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Elements of all tensors that cross.
+    /// Elements of all tensors that cross; the largest `usize` if they are more.
     pub fn elements(&self) -> usize {
-        self.tensors.iter().map(TensorSpec::elements).sum()
+        let each = self.tensors.iter().map(TensorSpec::elements);
+        each.fold(0, usize::saturating_add)
     }
 }
 

@@ -9,6 +9,7 @@ mod content;
 mod draft;
 pub mod manifest;
 mod profile;
+mod references;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -56,8 +57,9 @@ pub struct Bundle {
 impl Bundle {
     /// Opens the bundle in `folder`, hashing its files (about 2 ms a megabyte).
     ///
-    /// Fails with [`ErrorKind::InvalidBundle`] if a file is missing or changed, or if it was
-    /// written by another version; the message says which and what to do.
+    /// Fails with [`ErrorKind::InvalidBundle`] if a file is missing or changed, if it was
+    /// written by another version, or if its graph refers to other files than its own; the message
+    /// says which and what to do.
     ///
     /// ```no_run
     /// let bundle = dyno_core::bundle::Bundle::open("bundles/shapes".as_ref())?;
@@ -77,6 +79,7 @@ impl Bundle {
                 e,
             ))
         })?;
+        references::check(&model).map_err(at)?;
         let graph = model.graph.take().unwrap_or_default();
         let profile = content::read_profile(folder, &manifest);
         Ok(Self {

@@ -31,7 +31,8 @@ pub(crate) struct CutPoint {
 
 impl CutPoint {
     fn elements(&self) -> usize {
-        self.tensors.iter().map(TensorSpec::elements).sum()
+        let each = self.tensors.iter().map(TensorSpec::elements);
+        each.fold(0, usize::saturating_add)
     }
 }
 
@@ -41,7 +42,7 @@ pub(crate) fn find(topology: &Topology<'_>, shapes: &Shapes, flops: &[u64]) -> V
     let mut found = Vec::new();
     let mut flops_before = 0;
     for position in 1..topology.len() {
-        flops_before += flops[position - 1];
+        flops_before = u64::saturating_add(flops_before, flops[position - 1]);
         if let Some(tensors) = crossing(topology, shapes, position) {
             found.push(CutPoint {
                 position,
@@ -50,7 +51,7 @@ pub(crate) fn find(topology: &Topology<'_>, shapes: &Shapes, flops: &[u64]) -> V
             });
         }
     }
-    let total: u64 = flops.iter().sum();
+    let total = flops.iter().copied().fold(0, u64::saturating_add);
     let mut spacing = total / MIN_SPACING;
     loop {
         let kept = thin(&found, spacing);

@@ -20,10 +20,14 @@ pub(crate) fn of_steps(topology: &Topology<'_>, shapes: &Shapes) -> Vec<u64> {
     (0..topology.len()).map(count).collect()
 }
 
-/// Floating-point operations of `node`, given the shapes of its inputs and outputs.
+/// Floating-point operations of `node`, given the shapes of its inputs and outputs; the largest
+/// `u64` if they are more, as files may claim.
 fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
-    let elements = |shape: &[usize]| shape.iter().map(|&d| d as u64).product::<u64>();
-    let made: u64 = outputs.iter().map(|s| elements(s)).sum();
+    let elements = |shape: &[usize]| product(shape.iter().map(|&d| d as u64));
+    let made = outputs
+        .iter()
+        .map(|s| elements(s))
+        .fold(0, u64::saturating_add);
     let input = inputs.first().copied().unwrap_or_default();
     match node.op() {
         "Conv" | "QLinearConv" | "ConvInteger" | "FusedConv" => {
@@ -31,12 +35,12 @@ fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
             let at = if node.op() == "QLinearConv" { 3 } else { 1 };
             let weights = inputs.get(at).copied().unwrap_or_default();
             let per_output = weights.get(1..).map_or(0, elements);
-            2 * per_output * made
+            product([2, per_output, made])
         }
         "ConvTranspose" => {
             // weights: [in, out / groups, kernel…]: each input element meets all but the first.
             let per_input = inputs.get(1).and_then(|w| w.get(1..)).map_or(0, elements);
-            2 * per_input * elements(input)
+            product([2, per_input, elements(input)])
         }
         "Gemm" | "MatMul" | "QLinearMatMul" | "MatMulInteger" => {
             let transposed = node.op() == "Gemm" && node.int("transA") == Some(1);
@@ -45,19 +49,16 @@ fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
             } else {
                 input.last()
             };
-            2 * inner.map_or(0, |&k| k as u64) * made
+            product([2, inner.map_or(0, |&k| k as u64), made])
         }
         "MaxPool" | "AveragePool" | "LpPool" => {
-            let window: u64 = node
-                .ints("kernel_shape")
-                .iter()
-                .map(|&k| u64::try_from(k).unwrap_or(0))
-                .product();
-            window * made
+            let window = node.ints("kernel_shape").iter();
+            let window = window.map(|&k| u64::try_from(k).unwrap_or(0));
+            product(window.chain([made]))
         }
         "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax"
         | "ReduceMin" | "ReduceL2" | "ArgMax" | "ArgMin" => elements(input),
-        "BatchNormalization" => 2 * made,
+        "BatchNormalization" => product([2, made]),
         "Resize"
         | "Upsample"
         | "LRN"
@@ -65,12 +66,16 @@ fn flops(node: &NodeProto, inputs: &[&[usize]], outputs: &[&[usize]]) -> u64 {
         | "LayerNormalization"
         | "GroupNormalization"
         | "Softmax"
-        | "LogSoftmax" => 5 * made,
+        | "LogSoftmax" => product([5, made]),
         "Identity" | "Dropout" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose"
         | "Concat" | "Slice" | "Split" | "Gather" | "Pad" | "Cast" | "Expand" | "Tile"
         | "DepthToSpace" | "SpaceToDepth" | "Shape" | "Size" => 0,
         _ => made,
     }
+}
+
+fn product(factors: impl IntoIterator<Item = u64>) -> u64 {
+    factors.into_iter().fold(1, u64::saturating_mul)
 }
 
 #[cfg(test)]
@@ -103,5 +108,20 @@ mod tests {
             flops(&node("Gemm"), &[&[1, 512], &[512, 10]], &[&[1, 10]]),
             2 * 512 * 10
         );
+    }
+
+    #[test]
+    fn operations_beyond_counting_are_the_most_there_are() {
+        const HUGE: &[usize] = &[1, 1 << 40, 1 << 40];
+        for op in [
+            "Conv",
+            "ConvTranspose",
+            "Softmax",
+            "BatchNormalization",
+            "Relu",
+        ] {
+            let counted = flops(&node(op), &[HUGE, HUGE], &[HUGE, HUGE]);
+            assert_eq!(counted, u64::MAX, "{op}");
+        }
     }
 }

@@ -95,7 +95,7 @@ pub fn max_message_bytes(cut: &Cut) -> usize {
     cut.tensors
         .iter()
         .map(|spec| {
-            let elements = spec.shape.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+            let elements = spec.elements();
             let planes_bytes = shuffle::plane_bytes(elements).saturating_mul(MAX_CODE_BITS);
             wire::uncoded_bytes(elements, Precision::Raw).max(planes_bytes)
         })

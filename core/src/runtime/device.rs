@@ -98,9 +98,10 @@ impl Executor for DeviceExecutor {
     fn request(&self, cut: usize) {
         let cut = self.shared.partition(cut);
         let mut state = self.shared.state();
-        if state.wanted == cut {
+        if state.wanted == cut && state.ready == cut {
             return;
         }
+        // Not only if it is a new wish: a build that was overtaken may have moved `ready` away.
         state.wanted = cut;
         drop(state);
         self.nudge();
@@ -197,7 +198,37 @@ fn keep_house(nudges: &Receiver<()>, shared: &Weak<Shared>) {
         if let Err(error) = shared.build(wanted) {
             log::error!("cannot build the spans at cut {wanted}: {error}");
             let mut state = shared.state();
-            state.wanted = state.ready;
+            if state.wanted == cut {
+                state.wanted = state.ready;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::tests::bundle;
+    use super::*;
+
+    /// Only a failing test waits this long.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_cut_that_another_overtook_can_be_asked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let executor = DeviceExecutor::new(bundle(&folder), 1).unwrap();
+        executor.prepare(3).unwrap();
+        // What the background does that began with cut 2 before and ends now.
+        executor.shared.build(2).unwrap();
+        assert!(!executor.ready_cuts().contains(&3));
+
+        executor.request(3);
+        let asked = Instant::now();
+        while !executor.ready_cuts().contains(&3) {
+            assert!(asked.elapsed() < PATIENCE, "cut 3 is never ready again");
+            std::thread::yield_now();
         }
     }
 }

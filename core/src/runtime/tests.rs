@@ -12,7 +12,7 @@ use crate::{Tensor, TensorData};
 /// Looks, a millisecond apart, before a test gives up waiting.
 const MAX_LOOKS: usize = 20_000;
 
-fn bundle(folder: &tempfile::TempDir) -> Arc<Bundle> {
+pub(super) fn bundle(folder: &tempfile::TempDir) -> Arc<Bundle> {
     let model = folder.path().join("model.onnx");
     std::fs::write(&model, typical()).unwrap();
     let draft = Draft::read(&model, None, &|_, _, _| {}).unwrap();
