@@ -113,11 +113,7 @@ fn preprocessing_that_makes_no_sense_is_refused_before_anything_is_written() {
             &["typo.toml", "unknown field `sice`"][..],
         ),
         ("missing.toml", &[], &["missing.toml", "No such file"]),
-        (
-            "small.toml",
-            &[],
-            &["[64, 64]", "[1, 3, 128, 128]"],
-        ),
+        ("small.toml", &[], &["[64, 64]", "[1, 3, 128, 128]"]),
         ("three.toml", &[], &["3 labels for an output of 12"]),
         (
             "small.toml",
