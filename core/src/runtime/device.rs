@@ -3,6 +3,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use super::{Activation, Cancel, Executor, SpanOptions, SpanRun, SpanStore};
 use crate::bundle::Bundle;
@@ -15,10 +16,14 @@ const MAX_SPANS: usize = 4;
 ///
 /// Holds the model's weights about once in the steady state, whatever the cut: one pair of spans
 /// covers it. While another pair is being built in the background the old one answers.
+///
+/// Dropping it waits for a span that is being built: ONNX Runtime crashes if the process ends
+/// meanwhile.
 #[derive(Debug)]
 pub struct DeviceExecutor {
     shared: Arc<Shared>,
     wishes: SyncSender<usize>,
+    builder: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +41,8 @@ struct State {
     wanted: usize,
     /// Whether spans of an earlier cut are still held.
     stale: bool,
+    /// Whether nothing is to be built any more.
+    closed: bool,
 }
 
 impl DeviceExecutor {
@@ -53,6 +60,7 @@ impl DeviceExecutor {
             ready: 0,
             wanted: 0,
             stale: false,
+            closed: false,
         });
         let shared = Arc::new(Shared {
             store,
@@ -61,12 +69,16 @@ impl DeviceExecutor {
         });
         // One wish waits at most: a newer one is picked up from the state when it is taken.
         let (wishes, inbox) = sync_channel(1);
-        let builder = Arc::downgrade(&shared);
-        std::thread::Builder::new()
+        let wished = shared.clone();
+        let builder = std::thread::Builder::new()
             .name("dyno-spans".to_owned())
-            .spawn(move || build_wishes(&inbox, &builder))
+            .spawn(move || build_wishes(&inbox, &wished))
             .map_err(|e| Error::with_source(ErrorKind::Runtime, "cannot start a thread", e))?;
-        Ok(Self { shared, wishes })
+        Ok(Self {
+            shared,
+            wishes,
+            builder: Some(builder),
+        })
     }
 
     /// The spans and their measured times.
@@ -164,12 +176,26 @@ impl Shared {
     }
 }
 
-fn build_wishes(inbox: &Receiver<usize>, shared: &std::sync::Weak<Shared>) {
+impl Drop for DeviceExecutor {
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        // Wakes the builder if it sleeps; one wish waits already if it does not.
+        let _ = self.wishes.try_send(0);
+        if let Some(builder) = self.builder.take() {
+            // An error is a panic there, which has been reported.
+            let _ = builder.join();
+        }
+    }
+}
+
+fn build_wishes(inbox: &Receiver<usize>, shared: &Shared) {
     while inbox.recv().is_ok() {
-        let Some(shared) = shared.upgrade() else {
+        let state = shared.state();
+        let (cut, closed) = (state.wanted, state.closed);
+        drop(state);
+        if closed {
             return;
-        };
-        let cut = shared.state().wanted;
+        }
         if let Err(error) = shared.build(cut) {
             log::error!("cannot build the spans at cut {cut}: {error}");
             let mut state = shared.state();
