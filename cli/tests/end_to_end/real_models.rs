@@ -12,8 +12,7 @@ use crate::processes::{Server, dyno};
 
 /// Photos of a comparison.
 const PHOTOS: usize = 20;
-/// Photos that must be right on the device: wrong preprocessing gets a few, right preprocessing
-/// about 14 to 16 (70 to 80 % of the validation set).
+/// Photos that must be right on the device: 70 to 80 % of the validation set are.
 const MIN_RIGHT: usize = 12;
 /// Photos on which device and split must agree at 256 levels.
 const MIN_AGREE: usize = 19;
