@@ -2,10 +2,15 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use dyno_server::{Config, Server};
 use tracing_subscriber::EnvFilter;
+
+/// How long the process waits for workers that were told to stop. ONNX Runtime crashes if the
+/// process ends while it builds or runs a span, and a worker that heeds nothing must not keep it.
+const LAST_WORK: Duration = Duration::from_secs(3);
 
 /// Runs the tails of split CNNs over HTTP/2.
 #[derive(Debug, Parser)]
@@ -37,8 +42,7 @@ fn main() -> ExitCode {
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
             let outcome = runtime.block_on(serve(cli.config));
-            // A worker that does not heed its cancellation must not keep the process.
-            runtime.shutdown_background();
+            runtime.shutdown_timeout(LAST_WORK);
             outcome
         });
     match outcome {

@@ -7,9 +7,18 @@ mod http;
 mod npy;
 mod onnx;
 mod processes;
+mod relay;
 
+mod demo;
+mod failures;
+mod fetch;
 mod help;
 mod infer;
 mod inspect;
 mod prepare;
+mod protocol;
+mod real_models;
+mod server_process;
+mod split;
+mod tls;
 mod verify;

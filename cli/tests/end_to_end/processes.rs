@@ -179,7 +179,8 @@ impl Server {
         let mut log = String::new();
         let mut stderr = self.child.stderr.take().unwrap();
         stderr.read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap().code(), log)
+        let status = self.child.wait().unwrap();
+        (status.code(), format!("{status}\n{log}"))
     }
 }
 

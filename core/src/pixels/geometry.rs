@@ -5,6 +5,9 @@ use super::buffer::check_size;
 use super::{Anchor, Fit, Preprocess};
 use crate::Result;
 
+/// A crop this near to the model's size is one of that size: fractions are f32.
+const SAME_SIZE_PX: f64 = 0.01;
+
 /// Where a photo's pixels land in its frame.
 ///
 /// Source coordinates are photo pixels, target coordinates frame pixels; pixel `i` covers `i` to
@@ -115,6 +118,18 @@ impl Geometry {
         };
         let width = (width * fraction).min(self.width);
         let height = (height * fraction).min(self.height);
+        let unscaled = (width - target_width).abs() < SAME_SIZE_PX
+            && (height - target_height).abs() < SAME_SIZE_PX;
+        if unscaled {
+            // Half a pixel of shift would blur a photo that needs no scaling.
+            return Self {
+                left: ((self.width - target_width) / 2.0).floor(),
+                top: ((self.height - target_height) / 2.0).floor(),
+                width: target_width,
+                height: target_height,
+                ..self
+            };
+        }
         Self {
             left: (self.width - width) / 2.0,
             top: (self.height - height) / 2.0,
@@ -174,6 +189,21 @@ mod tests {
         let geometry = Geometry::of(500, 375, &preprocess(224, 224, crop)).unwrap();
         assert_eq!(geometry.source(), (85.9375, 23.4375, 328.125, 328.125));
         assert_eq!(geometry.target(), (0, 0, 224, 224));
+    }
+
+    #[test]
+    fn a_crop_of_the_models_size_lies_on_whole_pixels() {
+        for (width, height, fraction, source) in [
+            (227, 227, 224.0 / 227.0, (1.0, 1.0, 224.0, 224.0)),
+            (341, 256, 0.875, (58.0, 16.0, 224.0, 224.0)),
+            (224, 225, 1.0, (0.0, 0.0, 224.0, 224.0)),
+        ] {
+            let crop = Fit::Crop {
+                crop_fraction: fraction,
+            };
+            let geometry = Geometry::of(width, height, &preprocess(224, 224, crop)).unwrap();
+            assert_eq!(geometry.source(), source);
+        }
     }
 
     #[test]

@@ -195,6 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn a_crop_of_the_models_size_changes_no_byte() {
+        let photo = rgb(101, 77);
+        let crop = Fit::Crop {
+            crop_fraction: 64.0 / 77.0,
+        };
+        let (left, top) = (18, 6);
+        let rows = photo.chunks_exact(101 * 3).skip(top).take(64);
+        let part = rows.flat_map(|row| &row[left * 3..(left + 64) * 3]);
+        assert!(stage(64, 64, crop).rgb().iter().eq(part));
+    }
+
+    #[test]
     fn formats_and_strides_make_no_difference() {
         let photo = rgb(101, 77);
         let expected = stage(32, 24, WHOLE);

@@ -2,7 +2,8 @@
 //! them when the plan moves.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use super::trim::give_back_free_memory;
 use super::{Activation, Cancel, Executor, SpanOptions, SpanRun, SpanStore};
@@ -16,10 +17,14 @@ const MAX_SPANS: usize = 4;
 ///
 /// Holds the model's weights about once in the steady state, whatever the cut: one pair of spans
 /// covers it. While another pair is being built in the background the old one answers.
+///
+/// Dropping it waits for a span that is being built: ONNX Runtime crashes if the process ends
+/// meanwhile.
 #[derive(Debug)]
 pub struct DeviceExecutor {
     shared: Arc<Shared>,
     nudges: SyncSender<()>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,8 @@ struct State {
     stale: bool,
     /// Whether they may be dropped.
     dropping: bool,
+    /// Whether nothing is to be built any more.
+    closed: bool,
 }
 
 impl DeviceExecutor {
@@ -57,6 +64,7 @@ impl DeviceExecutor {
             wanted: 0,
             stale: false,
             dropping: false,
+            closed: false,
         });
         let shared = Arc::new(Shared {
             store,
@@ -65,12 +73,16 @@ impl DeviceExecutor {
         });
         // One nudge waits at most: whatever is asked meanwhile stands in the state.
         let (nudges, inbox) = sync_channel(1);
-        let keeper = Arc::downgrade(&shared);
-        std::thread::Builder::new()
+        let kept = shared.clone();
+        let keeper = std::thread::Builder::new()
             .name("dyno-spans".to_owned())
-            .spawn(move || keep_house(&inbox, &keeper))
+            .spawn(move || keep_house(&inbox, &kept))
             .map_err(|e| Error::with_source(ErrorKind::Runtime, "cannot start a thread", e))?;
-        Ok(Self { shared, nudges })
+        Ok(Self {
+            shared,
+            nudges,
+            keeper: Some(keeper),
+        })
     }
 
     fn nudge(&self) {
@@ -180,23 +192,34 @@ impl Shared {
     }
 }
 
+impl Drop for DeviceExecutor {
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        self.nudge();
+        if let Some(keeper) = self.keeper.take() {
+            // An error is a panic there, which has been reported.
+            let _ = keeper.join();
+        }
+    }
+}
+
 /// Does what the state asks for, off the threads of the inferences: building and dropping a
 /// session both take longer than running it.
-fn keep_house(nudges: &Receiver<()>, shared: &Weak<Shared>) {
+fn keep_house(nudges: &Receiver<()>, shared: &Shared) {
     while nudges.recv().is_ok() {
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
         shared.drop_stale();
-        let (wanted, ready) = {
+        let (cut, ready, closed) = {
             let state = shared.state();
-            (state.wanted, state.ready)
+            (state.wanted, state.ready, state.closed)
         };
-        if wanted == ready {
+        if closed {
+            return;
+        }
+        if cut == ready {
             continue;
         }
-        if let Err(error) = shared.build(wanted) {
-            log::error!("cannot build the spans at cut {wanted}: {error}");
+        if let Err(error) = shared.build(cut) {
+            log::error!("cannot build the spans at cut {cut}: {error}");
             let mut state = shared.state();
             if state.wanted == cut {
                 state.wanted = state.ready;

@@ -212,3 +212,15 @@ fn cancelling_ends_a_run_under_way() {
     assert!(cancelled);
     store.run(input(&bundle), last, &Cancel::new()).unwrap();
 }
+
+#[test]
+fn a_dropped_executor_leaves_no_builder_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle(&folder);
+    for _ in 0..20 {
+        let executor = DeviceExecutor::new(bundle.clone(), 1).unwrap();
+        executor.request(3);
+        drop(executor);
+        assert_eq!(Arc::strong_count(&bundle), 1, "somebody still holds it");
+    }
+}
