@@ -327,11 +327,19 @@ fn measure(folder: &Path, threads: usize, progress: Progress<'_>) -> Result<()> 
     write_json(folder, PROFILE_FILE, &profile)
 }
 
+/// A bundle that is replaced stays beside it until the new one is in place.
 fn move_into_place(partial: &Path, folder: &Path) -> Result<()> {
+    let mut replaced = partial.as_os_str().to_owned();
+    replaced.push("-replaced");
+    let replaced = Path::new(&replaced);
     if folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, "replace", e))?;
+        std::fs::rename(folder, replaced).map_err(|e| Error::io(folder, "replace", e))?;
     }
-    std::fs::rename(partial, folder).map_err(|e| Error::io(folder, "write", e))
+    std::fs::rename(partial, folder).map_err(|e| Error::io(folder, "write", e))?;
+    if replaced.exists() {
+        std::fs::remove_dir_all(replaced).map_err(|e| Error::io(replaced, "remove", e))?;
+    }
+    Ok(())
 }
 
 fn write_json(folder: &Path, name: &str, value: &impl serde::Serialize) -> Result<()> {

@@ -88,9 +88,11 @@ impl HoldOff {
         false
     }
 
-    /// The server answered.
+    /// The server answered. That of a request sent before a refusal does not undo the refusal.
     pub(super) fn succeeded(&mut self) {
-        self.state = State::Open;
+        if !matches!(self.state, State::Off { .. }) {
+            self.state = State::Open;
+        }
     }
 }
 
@@ -148,6 +150,7 @@ mod tests {
             let now = Instant::now();
             assert!(holdoff.failed(kind, now, now));
             assert!(!holdoff.failed(kind, now, now), "said once");
+            holdoff.succeeded();
             let held = holdoff.held(now + Duration::from_secs(1_000_000)).unwrap();
             assert_eq!((held.after, held.remaining), (kind, None));
         }
