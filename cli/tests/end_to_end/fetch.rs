@@ -62,10 +62,10 @@ fn what_cannot_be_fetched_is_said() {
 
 #[test]
 fn a_bundle_damaged_on_the_server_after_its_start_does_not_pass_for_whole() {
-    let served = folder();
-    copy(&bundle(), &served.path().join(MODEL));
-    let server = Server::start(served.path());
-    let weights = served.path().join(MODEL).join("weights.bin");
+    let root = folder();
+    copy(&bundle(), &root.path().join(MODEL));
+    let server = Server::start(root.path());
+    let weights = root.path().join(MODEL).join("weights.bin");
     let mut content = std::fs::read(&weights).unwrap();
     let middle = content.len() / 2;
     content[middle] ^= 1;

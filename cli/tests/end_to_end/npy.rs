@@ -1,4 +1,4 @@
-//! Reading `.npy` files as NumPy does: format version 1.0 of NEP 1.
+//! Reading `.npy` files as `np.load` does: format version 1.0 of NEP 1.
 
 use std::path::Path;
 
