@@ -14,11 +14,13 @@ setup: ## Fetch ONNX Runtime into .dyno/ (unless ORT_DYLIB_PATH is set)
 build: setup ## Build the dyno command and the server
 	$(CARGO) build --release -p dyno-cli -p dyno-server
 
-demo: build ## Prepare the shipped model, serve it, run photos over links of falling quality
+# The development build: it is there sooner, and the demo's times are those of links.
+demo: setup ## Prepare the shipped model, serve it, run photos over links of falling quality
+	$(CARGO) build -p dyno-cli -p dyno-server --bins
 	@mkdir -p $(dir $(DEMO_BUNDLE))
-	$(CARGO) run -q --release -p dyno-cli -- prepare models/shapes12.onnx --out $(DEMO_BUNDLE) \
+	$(CARGO) run -q -p dyno-cli -- prepare models/shapes12.onnx --out $(DEMO_BUNDLE) \
 		--preprocess models/shapes12.toml --force
-	$(CARGO) run -q --release -p dyno-cli -- demo --bundle $(DEMO_BUNDLE) --photos models/samples
+	$(CARGO) run -q -p dyno-cli -- demo --bundle $(DEMO_BUNDLE) --photos models/samples
 
 test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
 	$(CARGO) build -p dyno-cli -p dyno-server --bins

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Server to ask, for example http://127.0.0.1:8080.
     #[arg(long, value_name = "URL")]
     server: String,
+    /// PEM file with the certificate authorities to trust instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    root_certificate: Option<PathBuf>,
     /// Name of the model on the server.
     model: String,
     /// Folder to write.

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// PEM file with the certificate authority to trust instead of the system's.
     #[arg(long, value_name = "FILE")]
     root_certificate: Option<PathBuf>,
+    /// Name of the model on the server, if its folder there was renamed.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
     /// AUTO, PREFER_ON_DEVICE, PREFER_CLOUD, ONLY_ON_DEVICE or ONLY_CLOUD.
     #[arg(long, default_value_t)]
     mode: ExecutionMode,
@@ -104,6 +107,7 @@ async fn infer_all(args: Args) -> Result<()> {
 fn client(args: &Args, bundle: &Arc<Bundle>) -> Result<Client> {
     let config = ClientConfig {
         mode: args.mode,
+        model: args.model.clone(),
         top_k: args.top,
         plan: args.plan()?,
         ..ClientConfig::default()

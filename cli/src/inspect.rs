@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use dyno_core::TensorSpec;
 use dyno_core::bundle::{Bundle, Cut, Manifest, Profile};
 use dyno_core::pixels::Preprocess;
-use serde::Serialize;
+use serde_json::Value;
 
 use crate::output;
 
@@ -22,24 +22,23 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The JSON of `dyno inspect`.
-#[derive(Debug, Serialize)]
-struct Report<'a> {
-    #[serde(flatten)]
-    manifest: &'a Manifest,
-    profile: Option<&'a Profile>,
-}
-
 /// Prints the bundle.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.json {
-        return output::json(&Report {
-            manifest: bundle.manifest(),
-            profile: bundle.profile(),
-        });
+        return output::json(&report(bundle.manifest(), bundle.profile())?);
     }
     output::line(describe(bundle.manifest(), bundle.profile())?)
+}
+
+/// The manifest as it stands in the bundle, the elements of each cut, and the profile.
+fn report(manifest: &Manifest, profile: Option<&Profile>) -> Result<Value> {
+    let mut report = serde_json::to_value(manifest)?;
+    for (index, cut) in manifest.cuts.iter().enumerate() {
+        report["cuts"][index]["elements"] = cut.elements().into();
+    }
+    report["profile"] = serde_json::to_value(profile)?;
+    Ok(report)
 }
 
 fn describe(manifest: &Manifest, profile: Option<&Profile>) -> Result<String> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use client_support::{
     Behaviour, Device, LAST, Server, assert_right, client, config, manifest, split, stage,
 };
+use dyno_core::bundle::Profile;
 use dyno_core::client::{Client, ClientConfig, ExecutionMode, RanOn};
 use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
 use dyno_core::schedule::Plan;
@@ -77,6 +78,63 @@ async fn dropping_the_future_cancels_the_span_under_way() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     assert_eq!(has_ended.recv().unwrap(), ErrorKind::Cancelled);
+}
+
+/// Runs as a device does that needs `profile_ms` for the model, and says on which thread.
+struct Witness {
+    device: Arc<Device>,
+    thread: mpsc::Sender<std::thread::ThreadId>,
+}
+
+impl Executor for Witness {
+    fn ready_cuts(&self) -> Vec<usize> {
+        self.device.ready_cuts()
+    }
+
+    fn request(&self, cut: usize) {
+        self.device.request(cut);
+    }
+
+    fn prepare(&self, cut: usize) -> Result<()> {
+        self.device.prepare(cut)
+    }
+
+    fn run(&self, input: Activation, to: usize, cancel: &Cancel) -> Result<SpanRun> {
+        self.thread.send(std::thread::current().id()).unwrap();
+        self.device.run(input, to, cancel)
+    }
+}
+
+#[test]
+fn a_short_inference_stays_on_its_thread_and_a_long_one_does_not() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    for (model_ms, stays) in [(2.0, true), (200.0, false)] {
+        let (thread, ran_on) = mpsc::channel();
+        let executor = Arc::new(Witness {
+            device: Arc::default(),
+            thread,
+        });
+        let config = ClientConfig {
+            mode: ExecutionMode::OnlyOnDevice,
+            ..ClientConfig::default()
+        };
+        let profile = Profile {
+            machine: "a test's".to_owned(),
+            threads: 1,
+            head_ms: (0..=LAST)
+                .map(|cut| model_ms * cut as f64 / LAST as f64)
+                .collect(),
+            measured: Vec::new(),
+        };
+        let client =
+            Client::from_parts(manifest(), Some(&profile), executor, None, config).unwrap();
+        runtime.block_on(client.infer(stage(&client))).unwrap();
+        let here = ran_on.recv().unwrap() == std::thread::current().id();
+        assert_eq!(here, stays, "{model_ms} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

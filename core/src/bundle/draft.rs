@@ -167,12 +167,17 @@ impl Draft {
                 format!("{labels} labels for an output of {classes} elements"),
             ));
         }
-        let replaces = options.replace && folder.join(MANIFEST_FILE).is_file();
-        if folder.exists() && !replaces {
+        let is_bundle = folder.join(MANIFEST_FILE).is_file();
+        if folder.exists() && !(is_bundle && options.replace) {
+            let hint = if is_bundle {
+                ", or replace the bundle with --force"
+            } else {
+                ""
+            };
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "{} exists already: choose another folder, or replace a bundle with --force",
+                    "{} exists already: choose another folder{hint}",
                     folder.display()
                 ),
             ));

@@ -27,6 +27,8 @@ pub const MAX_REMOTE_DEADLINE: Duration = Duration::from_mins(1);
 pub struct ClientConfig {
     /// Where an inference may run.
     pub mode: ExecutionMode,
+    /// Name of the model on the server, if it is not the bundle's: servers go by the folder.
+    pub model: Option<String>,
     /// Labels in an answer: 1 to [`MAX_TOP_K`], at most as many as there are classes.
     pub top_k: usize,
     /// This plan instead of the planner's choice; the mode must allow it.
@@ -58,6 +60,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             mode: ExecutionMode::Auto,
+            model: None,
             top_k: 5,
             plan: None,
             photo: PhotoCodec::WebP,

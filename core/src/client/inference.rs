@@ -182,7 +182,13 @@ impl Call {
 
     async fn finish(&mut self, rest: Rest) -> Result<Finished> {
         let (client, cancel) = (self.client.clone(), self.cancel.clone());
-        let finished = local::off_thread(move || local::finish(&client, rest, &cancel)).await?;
+        // Only the plan's own estimate says how long this takes: a tail that is resumed has none.
+        let expected_ms = match self.plan {
+            Plan::Device => self.estimated_ms,
+            _ => f64::INFINITY,
+        };
+        let work = move || local::finish(&client, rest, &cancel);
+        let finished = local::short_or_off_thread(expected_ms, work).await?;
         self.times.preprocess_ms += finished.tensor_ms;
         self.times.post_ms += finished.post_ms;
         let last = self.client.manifest.last_cut();
@@ -209,7 +215,7 @@ impl Call {
         let bytes = body.len();
         self.bytes_up = bytes;
         let request = TailRequest {
-            model: self.client.manifest.model.clone(),
+            model: self.client.model().to_owned(),
             bundle: self.client.manifest.hash.clone(),
             body,
             kind,

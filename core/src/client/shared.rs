@@ -126,6 +126,11 @@ impl Shared {
         })
     }
 
+    /// Name of the model on the server.
+    pub(super) fn model(&self) -> &str {
+        self.config.model.as_deref().unwrap_or(&self.manifest.model)
+    }
+
     /// Whether the server refused this bundle.
     pub(super) fn switched_off(&self) -> bool {
         let held = self.state().holdoff.held(now());

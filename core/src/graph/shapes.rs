@@ -28,19 +28,9 @@ const DATA_DEPENDENT: &[&str] = &[
     "StringSplit",
 ];
 
-/// Operators that make other numbers at every run: head and tail could never be checked.
-const RANDOM: &[&str] = &[
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
-];
-
 /// Shapes of all tensors, and a graph in which no node computes with shapes any more.
 pub(crate) fn fix(model: &Model, input: &TensorSpec) -> Result<(GraphProto, Shapes)> {
-    refuse_unfixed(&model.graph)?;
+    refuse_data_dependent(&model.graph)?;
     let derived = shape_derived(&model.graph);
     let mut shapes = Shapes::new();
     let mut values = HashMap::new();
@@ -134,20 +124,17 @@ fn names_op(text: &str, op: &str) -> bool {
         .any(|word| word == op)
 }
 
-fn refuse_unfixed(graph: &GraphProto) -> Result<()> {
-    let refused = graph.node.iter().find_map(|node| {
-        let why = if DATA_DEPENDENT.contains(&node.op()) {
-            "makes a tensor whose shape depends on the photo: export the model without it (for \
-             detectors: without non-maximum suppression)"
-        } else if RANDOM.contains(&node.op()) {
-            "makes random numbers: export the model for inference"
-        } else {
-            return None;
-        };
-        Some(format!("node '{}' ({}) {why}", node.label(), node.op()))
-    });
-    match refused {
-        Some(message) => Err(Error::new(ErrorKind::UnsupportedModel, message)),
+fn refuse_data_dependent(graph: &GraphProto) -> Result<()> {
+    match graph.node.iter().find(|n| DATA_DEPENDENT.contains(&n.op())) {
+        Some(node) => Err(Error::new(
+            ErrorKind::UnsupportedModel,
+            format!(
+                "node '{}' ({}) makes a tensor whose shape depends on the photo: export the model \
+                 without it (for detectors: without non-maximum suppression)",
+                node.label(),
+                node.op()
+            ),
+        )),
         None => Ok(()),
     }
 }

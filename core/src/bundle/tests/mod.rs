@@ -253,11 +253,6 @@ fn a_model_that_cannot_be_taken_is_refused_with_its_node() {
             "node 'y' (NonZero)",
         ),
         (
-            conv().node("RandomNormalLike", &["c1"], "y").build(&["y"]),
-            ErrorKind::UnsupportedModel,
-            "random numbers",
-        ),
-        (
             conv()
                 .node("If", &["c1"], "y")
                 .nested("then_branch")
