@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use dyno_core::TensorSpec;
-use dyno_core::bundle::{Bundle, Cut, Manifest, Profile};
+use dyno_core::bundle::{Bundle, BundleFile, BundleHash, Cut, Manifest, Profile, Provenance};
 use dyno_core::pixels::Preprocess;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::output;
 
@@ -22,23 +22,58 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The JSON of `dyno inspect`: the manifest, the elements of each cut, the profile.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    format: u32,
+    model: &'a str,
+    hash: &'a BundleHash,
+    input: &'a TensorSpec,
+    outputs: &'a [TensorSpec],
+    preprocess: &'a Preprocess,
+    labels: &'a [String],
+    cuts: Vec<CutRow<'a>>,
+    files: &'a [BundleFile],
+    provenance: &'a Provenance,
+    profile: Option<&'a Profile>,
+}
+
+#[derive(Debug, Serialize)]
+struct CutRow<'a> {
+    #[serde(flatten)]
+    cut: &'a Cut,
+    elements: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(manifest: &'a Manifest, profile: Option<&'a Profile>) -> Self {
+        let row = |cut: &'a Cut| CutRow {
+            cut,
+            elements: cut.elements(),
+        };
+        Self {
+            format: manifest.format,
+            model: &manifest.model,
+            hash: &manifest.hash,
+            input: &manifest.input,
+            outputs: &manifest.outputs,
+            preprocess: &manifest.preprocess,
+            labels: &manifest.labels,
+            cuts: manifest.cuts.iter().map(row).collect(),
+            files: &manifest.files,
+            provenance: &manifest.provenance,
+            profile,
+        }
+    }
+}
+
 /// Prints the bundle.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.json {
-        return output::json(&report(bundle.manifest(), bundle.profile())?);
+        return output::json(&Report::new(bundle.manifest(), bundle.profile()));
     }
     output::line(describe(bundle.manifest(), bundle.profile())?)
-}
-
-/// The manifest as it stands in the bundle, the elements of each cut, and the profile.
-fn report(manifest: &Manifest, profile: Option<&Profile>) -> Result<Value> {
-    let mut report = serde_json::to_value(manifest)?;
-    for (index, cut) in manifest.cuts.iter().enumerate() {
-        report["cuts"][index]["elements"] = cut.elements().into();
-    }
-    report["profile"] = serde_json::to_value(profile)?;
-    Ok(report)
 }
 
 fn describe(manifest: &Manifest, profile: Option<&Profile>) -> Result<String> {

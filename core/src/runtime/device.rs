@@ -173,9 +173,9 @@ impl Shared {
     /// one begins the old spans can go. Returns whether there are any.
     fn may_drop_stale(&self) -> bool {
         let mut state = self.state();
-        let stale = std::mem::take(&mut state.stale);
-        state.dropping |= stale;
-        stale
+        let any = std::mem::take(&mut state.stale);
+        state.dropping |= any;
+        any
     }
 
     /// Drops the spans of earlier cuts, if that was asked for.
