@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::Result;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use dyno_core::bundle::Manifest;
 use dyno_core::client::{Inference, RanOn};
 
@@ -113,6 +113,8 @@ impl Row {
 pub(super) fn render(rows: &[Row], manifest: &Manifest, slowdown: f64) -> Result<String> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
+    // On a terminal the table is no wider than that.
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header([
         "link",
         "who",
