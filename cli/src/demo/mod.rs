@@ -40,7 +40,7 @@ const LINKS: [LinkKind; 5] = [
     },
     LinkKind {
         name: "busy cell",
-        rate_bps: 1e6,
+        rate_bps: 2e6,
         rtt_ms: 30.0,
     },
     LinkKind {
