@@ -59,15 +59,11 @@ pub(crate) fn extract(
         ..GraphProto::default()
     };
 
-    let passes = |name: &str| exits.iter().any(|exit| exit.life.name == name);
     let mut inputs = Vec::new();
     for (index, (entry, spec)) in entries.iter().zip(from.tensors).enumerate() {
         let reads = |&step: &usize| (from.position..to.position).contains(&step);
         if !entry.life.readers.iter().any(reads) {
-            debug_assert!(
-                passes(entry.life.name),
-                "a tensor that nothing needs crosses a cut"
-            );
+            // It is read behind the span: one of the exits passes it on.
             continue;
         }
         inputs.push(index);
