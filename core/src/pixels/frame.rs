@@ -1,18 +1,21 @@
 //! A photo at the model's size, and the input tensor made from it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::buffer::{check_size, invalid};
 use super::photo::Photo;
 use super::{Colour, Layout, Preprocess};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData};
 
-/// A photo at the model's size (RGB, 8 bits): the last stage that is still an image.
+/// A photo at the model's size (RGB, 8 bits): the last stage that is still an image. Cheap to
+/// clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     width: usize,
     height: usize,
-    rgb: Vec<u8>,
+    /// Shared, because a call keeps the frame for finishing on the device while it is worked on.
+    rgb: Arc<Vec<u8>>,
 }
 
 impl Frame {
@@ -28,7 +31,11 @@ impl Frame {
                 rgb.len()
             )));
         }
-        Ok(Self { width, height, rgb })
+        Ok(Self {
+            width,
+            height,
+            rgb: Arc::new(rgb),
+        })
     }
 
     /// Decodes a photo that has already been staged: it must have exactly the model's size.
