@@ -5,6 +5,7 @@
 //! lossless compression); `docs/wire-format.md` gives the bytes.
 
 mod codec;
+mod context;
 mod decode;
 mod encode;
 mod quantise;
