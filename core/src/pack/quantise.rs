@@ -153,17 +153,18 @@ fn not_finite(values: &[f32]) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp)] // exactness is what is tested
+    // Exactness is what is tested, and rounding to f32 what is meant.
+    #![allow(clippy::float_cmp, clippy::cast_possible_truncation)]
 
     use super::*;
 
-    fn round_trip(values: &[f32], levels: u32) -> (ValueRange, Vec<u32>, Vec<f32>) {
-        let range = ValueRange::of(values).unwrap();
-        let quantiser = Quantiser::new(range, Levels::new(levels).unwrap());
+    fn round_trip(values: &[f32], levels: u32) -> (ValueRange, Vec<u16>, Vec<f32>) {
+        let range = ValueRange::of(Kernels::best(), values).unwrap();
+        let quantiser = Quantiser::new(Kernels::best(), range, Levels::new(levels).unwrap());
         let mut codes = vec![0; values.len()];
         quantiser.quantise(values, &mut codes);
         let mut back = vec![0.0; values.len()];
-        quantiser.dequantise(&codes, &mut back);
+        quantiser.dequantise(&codes, &mut back).unwrap();
         (range, codes, back)
     }
 
@@ -173,7 +174,7 @@ mod tests {
             let (range, codes, back) = round_trip(&[0.0, 3.7, 0.0, 1.3, -0.0], levels);
             assert_eq!(range.lo.to_bits(), 0);
             assert_eq!([codes[0], codes[2], codes[4]], [0; 3]);
-            assert_eq!(codes[1], levels - 1);
+            assert_eq!(u32::from(codes[1]), levels - 1);
             assert_eq!(back[0].to_bits(), 0);
             assert_eq!(back[1], 3.7);
         }
@@ -182,15 +183,15 @@ mod tests {
     #[test]
     fn positive_tensors_start_at_zero_and_signed_ones_at_their_least() {
         assert_eq!(
-            ValueRange::of(&[0.5, 2.0]).unwrap(),
+            ValueRange::of(Kernels::best(), &[0.5, 2.0]).unwrap(),
             ValueRange { lo: 0.0, hi: 2.0 }
         );
         assert_eq!(
-            ValueRange::of(&[-0.5, 2.0, -3.0]).unwrap(),
+            ValueRange::of(Kernels::best(), &[-0.5, 2.0, -3.0]).unwrap(),
             ValueRange { lo: -3.0, hi: 2.0 }
         );
         assert_eq!(
-            ValueRange::of(&[-0.5, -3.0]).unwrap(),
+            ValueRange::of(Kernels::best(), &[-0.5, -3.0]).unwrap(),
             ValueRange { lo: -3.0, hi: -0.5 }
         );
     }
@@ -224,9 +225,51 @@ mod tests {
     #[test]
     fn values_that_are_not_finite_are_named() {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let error = ValueRange::of(&[1.0, bad, 2.0]).unwrap_err();
+            let error = ValueRange::of(Kernels::best(), &[1.0, bad, 2.0]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains("element 1 is"), "{error}");
         }
+    }
+
+    #[test]
+    fn in_one_go_is_the_same_as_step_by_step() {
+        let values: Vec<f32> = (0..5000u16)
+            .map(|i| f32::from(i.wrapping_mul(40_503)) / 65_535.0 - 0.3)
+            .collect();
+        // Narrower than the values, so that some are clipped.
+        let range = ValueRange { lo: -0.25, hi: 0.6 };
+        for kernels in Kernels::available() {
+            for levels in [2, 16, 255, 256, 257, 65_536] {
+                let levels = Levels::new(levels).unwrap();
+                let quantiser = Quantiser::new(kernels, range, levels);
+                let mut planes = vec![0; values.len() / 8 * levels.bits() as usize];
+                quantiser.shuffled(&values, &mut planes);
+                let mut back = vec![f32::NAN; values.len()];
+                quantiser.unshuffled(&planes, &mut back).unwrap();
+                for (&x, y) in values.iter().zip(back) {
+                    let last_code = f64::from(levels.get() - 1);
+                    let width = f64::from(range.hi) - f64::from(range.lo);
+                    let exact = (f64::from(x) - f64::from(range.lo)) * (last_code / width);
+                    let code = exact.round_ties_even().clamp(0.0, last_code);
+                    let value = f64::from(range.lo) + code * (width / last_code);
+                    assert_eq!(y, value as f32);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codes_that_are_no_level_are_refused() {
+        let quantiser = Quantiser::new(
+            Kernels::best(),
+            ValueRange { lo: 0.0, hi: 1.0 },
+            Levels::new(300).unwrap(),
+        );
+        let mut values = [0.0; 3];
+        quantiser.dequantise(&[0u16, 299, 5], &mut values).unwrap();
+        let error = quantiser
+            .dequantise(&[0u16, 300, 5], &mut values)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidActivation);
     }
 }
