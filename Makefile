@@ -3,10 +3,10 @@
 CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
-.PHONY: help setup build demo test lint bench fuzz deny clean
+.PHONY: help setup build demo test lint bench fuzz arm64 deny clean
 
 help: ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: ## Fetch ONNX Runtime into .dyno/ (unless ORT_DYLIB_PATH is set)
 	@scripts/setup.sh
@@ -36,6 +36,9 @@ bench: setup ## Criterion benchmarks
 
 fuzz: ## Each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
 	@scripts/fuzz.sh
+
+arm64: ## The packing tests on 64-bit Arm, under qemu (installs Debian packages; needs root)
+	@scripts/arm64.sh
 
 deny: ## Licences, advisories and sources of all dependencies (needs cargo-deny)
 	$(CARGO) deny check

@@ -1,10 +1,11 @@
 //! The one decoder: a message to the tensors of a cut, trusting nothing that it says.
 
 use super::quantise::Quantiser;
+use super::simd::Kernels;
 use super::wire::{self, Row};
 use super::{codec, elements_of, shuffle};
 use crate::bundle::Cut;
-use crate::schedule::{Codec, Levels, Precision};
+use crate::schedule::{Codec, Precision};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 
 /// Decodes a message into the tensors of `cut`, in the order and with the shapes of its row.
@@ -60,32 +61,17 @@ fn tensor(spec: &TensorSpec, row: &Row, payload: &[u8]) -> Result<Tensor> {
         return Err(invalid("bits behind the last element are set"));
     }
     let mut values = vec![0.0; elements];
-    shuffle::unshuffle(elements, &planes, |first, words| {
-        let values = &mut values[first..][..words.len()];
-        match row.precision {
-            Precision::Raw => {
-                for (x, &word) in values.iter_mut().zip(words) {
-                    *x = f32::from_bits(word);
-                }
-            }
-            Precision::Levels(levels) => {
-                check_codes(words, levels)?;
-                Quantiser::new(row.range, levels).dequantise(words, values);
-            }
+    let kernels = Kernels::best();
+    match row.precision {
+        Precision::Raw => shuffle::unshuffle(kernels, elements, &planes, |first, words| {
+            values[first..][..words.len()].copy_from_slice(words);
+            Ok(())
+        })?,
+        Precision::Levels(levels) => {
+            Quantiser::new(kernels, row.range, levels).unshuffled(&planes, &mut values)?;
         }
-        Ok(())
-    })?;
-    Tensor::new(spec.shape.clone(), TensorData::F32(values))
-}
-
-fn check_codes(codes: &[u32], levels: Levels) -> Result<()> {
-    match codes.iter().max() {
-        Some(&code) if code >= levels.get() => Err(invalid(format!(
-            "code {code} is none of the {} levels",
-            levels.get()
-        ))),
-        _ => Ok(()),
     }
+    Tensor::new(spec.shape.clone(), TensorData::F32(values))
 }
 
 fn invalid(message: impl Into<String>) -> Error {

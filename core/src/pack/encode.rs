@@ -4,6 +4,7 @@ use super::codec;
 use super::elements_of;
 use super::quantise::{Quantiser, ValueRange};
 use super::shuffle;
+use super::simd::Kernels;
 use super::wire::{self, Row};
 use crate::bundle::Cut;
 use crate::schedule::{Codec, Precision};
@@ -102,7 +103,7 @@ impl Packer {
         }
         let range = match precision {
             Precision::Raw => ValueRange::ZERO,
-            Precision::Levels(_) => ValueRange::of(values)?,
+            Precision::Levels(_) => ValueRange::of(Kernels::best(), values)?,
         };
         let start = self.payloads.len();
         let codec = self.add_payload(values, range, precision, codec)?;
@@ -151,17 +152,15 @@ impl Packer {
         // Every byte is overwritten, so what the last tensor left needs no clearing.
         self.planes
             .resize(wire::planes_bytes(values.len(), precision), 0);
+        let kernels = Kernels::best();
         match precision {
-            Precision::Raw => shuffle::shuffle(values.len(), &mut self.planes, |first, words| {
-                for (word, x) in words.iter_mut().zip(&values[first..]) {
-                    *word = x.to_bits();
-                }
-            }),
-            Precision::Levels(levels) => {
-                let quantiser = Quantiser::new(range, levels);
-                shuffle::shuffle(values.len(), &mut self.planes, |first, codes| {
-                    quantiser.quantise(&values[first..], codes);
+            Precision::Raw => {
+                shuffle::shuffle(kernels, values.len(), &mut self.planes, |first, words| {
+                    words.copy_from_slice(&values[first..][..words.len()]);
                 });
+            }
+            Precision::Levels(levels) => {
+                Quantiser::new(kernels, range, levels).shuffled(values, &mut self.planes);
             }
         }
     }

@@ -8,8 +8,11 @@ mod codec;
 mod context;
 mod decode;
 mod encode;
+#[cfg(feature = "kernels")]
+pub mod kernels;
 mod quantise;
 mod shuffle;
+mod simd;
 #[cfg(test)]
 mod tests;
 mod wire;
