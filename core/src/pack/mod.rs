@@ -13,12 +13,14 @@ pub mod kernels;
 mod quantise;
 mod shuffle;
 mod simd;
+mod target;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use decode::unpack;
+pub use decode::{Unpacker, unpack};
 pub use encode::Packer;
+pub use target::Fitted;
 
 use crate::bundle::Cut;
 use crate::schedule::{Codec, Precision};

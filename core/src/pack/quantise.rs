@@ -72,6 +72,24 @@ impl Quantiser {
         }
     }
 
+    pub(super) const fn levels(&self) -> Levels {
+        self.levels
+    }
+
+    /// Whether codes are u8.
+    pub(super) const fn codes_have_one_byte(&self) -> bool {
+        self.levels.bits() <= u8::BITS
+    }
+
+    /// The code nearest to 0.0 where the range has values below it, none where it begins there.
+    pub(super) fn zero_code(&self) -> Option<u32> {
+        (self.scale.lo < 0.0).then(|| {
+            let mut code = [0u16];
+            self.quantise(&[0.0], &mut code);
+            code[0].into()
+        })
+    }
+
     /// Codes of finite `values`: the nearest level, and the even code of two levels that are equally
     /// near.
     pub(super) fn quantise<C: Code>(&self, values: &[f32], codes: &mut [C]) {
@@ -129,10 +147,6 @@ impl Quantiser {
         unshuffle(self.kernels, values.len(), planes, |first, codes: &[C]| {
             self.dequantise(codes, &mut values[first..])
         })
-    }
-
-    const fn codes_have_one_byte(&self) -> bool {
-        self.levels.bits() <= u8::BITS
     }
 }
 

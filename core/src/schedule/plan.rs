@@ -65,11 +65,14 @@ pub enum Codec {
     Lz4,
     /// Bit shuffle, then zstd.
     Zstd,
+    /// The project's own: an adaptive entropy coder whose contexts are neighbouring elements. For
+    /// levels only; fp32 is sent raw.
+    Context,
 }
 
 impl Codec {
     /// Every codec.
-    pub const ALL: &[Self] = &[Self::Raw, Self::Lz4, Self::Zstd];
+    pub const ALL: &[Self] = &[Self::Raw, Self::Lz4, Self::Zstd, Self::Context];
 
     /// Name on the command line and in reports.
     pub const fn as_str(self) -> &'static str {
@@ -77,6 +80,15 @@ impl Codec {
             Self::Raw => "raw",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
+            Self::Context => "context",
+        }
+    }
+
+    /// Whether it can write elements of `precision`; what it cannot write is sent raw.
+    pub const fn can_code(self, precision: Precision) -> bool {
+        match self {
+            Self::Raw | Self::Lz4 | Self::Zstd => true,
+            Self::Context => matches!(precision, Precision::Levels(_)),
         }
     }
 }
@@ -98,7 +110,7 @@ impl FromStr for Codec {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("unknown codec '{name}': use raw, lz4 or zstd"),
+                    format!("unknown codec '{name}': use raw, lz4, zstd or context"),
                 )
             })
     }

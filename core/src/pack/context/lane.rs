@@ -4,6 +4,7 @@
 use super::bit_model::BitModel;
 use super::range_coder::BitCoder;
 use super::symbol::{Alphabet, MODELS};
+use crate::pack::simd::Code;
 
 /// Steps of the logarithmic scale for each doubling.
 const STEPS_PER_OCTAVE: u32 = 4;
@@ -16,27 +17,6 @@ const LEFT: u32 = 7;
 const ABOVE: u32 = 7;
 const ABOVE_RIGHT: u32 = 3;
 const UNIT: u32 = 16;
-
-/// An integer type that holds codes.
-pub(super) trait Code: Copy + Into<u32> + Send + Sync {
-    /// The low bits of `code`.
-    fn truncated(code: u32) -> Self;
-}
-
-impl Code for u8 {
-    #[inline(always)]
-    fn truncated(code: u32) -> Self {
-        code.to_le_bytes()[0]
-    }
-}
-
-impl Code for u16 {
-    #[inline(always)]
-    fn truncated(code: u32) -> Self {
-        let [low, high, ..] = code.to_le_bytes();
-        Self::from_le_bytes([low, high])
-    }
-}
 
 /// How the elements of a channel lie, and what may come.
 #[derive(Debug, Clone, Copy)]
@@ -120,7 +100,7 @@ impl<'a, B: BitCoder> Lane<'a, B> {
             .alphabet
             .code(&mut self.coder, models, predicted, code.into());
         self.greatest = self.greatest.max(code);
-        C::truncated(code)
+        C::from_low_bits(code.into())
     }
 }
 

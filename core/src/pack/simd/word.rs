@@ -14,7 +14,7 @@ pub(in crate::pack) trait Word: Copy + Default {
 }
 
 /// What holds a code: u8 up to 256 levels, u16 above.
-pub(in crate::pack) trait Code: Word + Ord + Into<u32> + Into<f64> {
+pub(in crate::pack) trait Code: Word + Ord + Into<u32> + Into<f64> + Send {
     /// The low bits, as many as the type has.
     fn from_low_bits(bits: u64) -> Self;
 }
