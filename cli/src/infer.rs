@@ -45,6 +45,10 @@ pub(crate) struct Args {
     /// Codec at the cut: raw, lz4 or zstd; at cut 0 also jpeg, jpeg:QUALITY, png or webp.
     #[arg(long, default_value = "zstd", value_parser = any_codec)]
     codec: AnyCodec,
+    /// Loss of accuracy, in percentage points, that what is sent may cause (calibrated bundles; 1
+    /// unless told).
+    #[arg(long, value_name = "PP")]
+    max_accuracy_drop: Option<f64>,
     /// Labels to print.
     #[arg(long, default_value_t = 5)]
     top: usize,
@@ -110,6 +114,7 @@ fn client(args: &Args, bundle: &Arc<Bundle>) -> Result<Client> {
         model: args.model.clone(),
         top_k: args.top,
         plan: args.plan()?,
+        max_accuracy_drop_pp: args.max_accuracy_drop,
         ..ClientConfig::default()
     };
     let executor = Arc::new(DeviceExecutor::new(bundle.clone(), args.threads)?);

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use dyno_core::TensorSpec;
-use dyno_core::bundle::{Bundle, BundleFile, BundleHash, Cut, Manifest, Profile, Provenance};
+use dyno_core::bundle::{
+    Allowed, Bundle, BundleFile, BundleHash, Calibration, Cut, Manifest, Profile, Provenance,
+};
+use dyno_core::client::DEFAULT_MAX_ACCURACY_DROP_PP;
 use dyno_core::pixels::Preprocess;
 use serde::Serialize;
 
@@ -36,6 +39,7 @@ struct Report<'a> {
     files: &'a [BundleFile],
     provenance: &'a Provenance,
     profile: Option<&'a Profile>,
+    calibration: Option<&'a Calibration>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,7 +50,8 @@ struct CutRow<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(manifest: &'a Manifest, profile: Option<&'a Profile>) -> Self {
+    fn new(bundle: &'a Bundle) -> Self {
+        let manifest = bundle.manifest();
         let row = |cut: &'a Cut| CutRow {
             cut,
             elements: cut.elements(),
@@ -62,7 +67,8 @@ impl<'a> Report<'a> {
             cuts: manifest.cuts.iter().map(row).collect(),
             files: &manifest.files,
             provenance: &manifest.provenance,
-            profile,
+            profile: bundle.profile(),
+            calibration: bundle.calibration(),
         }
     }
 }
@@ -71,12 +77,13 @@ impl<'a> Report<'a> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
     if args.json {
-        return output::json(&Report::new(bundle.manifest(), bundle.profile()));
+        return output::json(&Report::new(&bundle));
     }
-    output::line(describe(bundle.manifest(), bundle.profile())?)
+    output::line(describe(&bundle)?)
 }
 
-fn describe(manifest: &Manifest, profile: Option<&Profile>) -> Result<String> {
+fn describe(bundle: &Bundle) -> Result<String> {
+    let (manifest, profile) = (bundle.manifest(), bundle.profile());
     let spec = |t: &TensorSpec| format!("{} {:?} {:?}", t.name, t.element, t.shape);
     let mut text = String::new();
     writeln!(text, "model       {}", manifest.model)?;
@@ -117,7 +124,18 @@ fn describe(manifest: &Manifest, profile: Option<&Profile>) -> Result<String> {
             profile.machine, profile.threads
         )?;
     }
+    let calibration = bundle.calibration();
+    if let Some(calibration) = calibration {
+        writeln!(
+            text,
+            "calibrated  {} photos, {} with a true class, by {}",
+            calibration.images, calibration.with_truth, calibration.measure
+        )?;
+    }
     write!(text, "\n{}", cut_table(&manifest.cuts, profile))?;
+    if let Some(calibration) = calibration {
+        write!(text, "\n\n{}", allowed_table(manifest, calibration))?;
+    }
     Ok(text)
 }
 
@@ -149,4 +167,39 @@ fn cut_table(cuts: &[Cut], profile: Option<&Profile>) -> Table {
         }
     }
     table
+}
+
+/// What keeps the default limit at each cut in the fewest bytes.
+fn allowed_table(manifest: &Manifest, calibration: &Calibration) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["cut", "bytes", "95 % within", "bound", "sent as"]);
+    for cut in 0..manifest.last_cut() {
+        let allowed = calibration.allowed(cut, DEFAULT_MAX_ACCURACY_DROP_PP);
+        let Some(Allowed {
+            plan,
+            bytes_mean,
+            bytes_p95,
+            max_drop_pp,
+        }) = allowed
+        else {
+            continue;
+        };
+        table.add_row([
+            cut.to_string(),
+            format!("{bytes_mean:.0}"),
+            bytes_p95.to_string(),
+            format!("{max_drop_pp:.2} pp"),
+            plan.to_string(),
+        ]);
+    }
+    for column in 0..4 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!(
+        "fewest bytes that lose at most {DEFAULT_MAX_ACCURACY_DROP_PP} percentage point of \
+         accuracy:\n{table}"
+    )
 }

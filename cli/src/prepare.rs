@@ -2,13 +2,22 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use dyno_core::bundle::{Bundle, Draft, Step, WriteOptions};
+use dyno_core::bundle::{Bundle, Calibration, Draft, Step, WriteOptions};
+use dyno_core::calibrate::{Calibrate, CalibrationSummary, Measure, Skipped, calibrate};
 use dyno_core::pixels::{Anchor, Colour, Layout, PreprocessFile, Resize};
+use dyno_core::runtime::Cancel;
+use dyno_core::{Error, ErrorKind};
 use indicatif::ProgressBar;
 
 use crate::{output, progress};
+
+/// Photos that a calibration takes unless told otherwise.
+const CALIBRATION_PHOTOS: usize = 200;
+/// Photos that could not be read and are named.
+const MAX_NAMED: usize = 5;
 
 /// Arguments of `dyno prepare`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +63,18 @@ pub(crate) struct Args {
     /// Threads to measure the profile with.
     #[arg(long, default_value_t = default_threads())]
     threads: usize,
+    /// Measure on the photos of this folder what each precision costs at each cut.
+    #[arg(long, value_name = "DIR")]
+    calibrate: Option<PathBuf>,
+    /// CSV file with the photos' true classes (columns file and class_index).
+    #[arg(long, value_name = "FILE.csv", requires = "calibrate")]
+    truth: Option<PathBuf>,
+    /// Photos to calibrate with, evenly over the folder.
+    #[arg(long, default_value_t = CALIBRATION_PHOTOS, value_name = "PHOTOS")]
+    calibrate_limit: usize,
+    /// Distance to calibrate by where the model is no classifier: miou (class maps) or l2.
+    #[arg(long, requires = "calibrate")]
+    distance: Option<Measure>,
     /// Replace a bundle that is already there.
     #[arg(long)]
     force: bool,
@@ -74,9 +95,84 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         threads: args.threads,
         replace: args.force,
     };
-    let bundle = draft.write(&args.out, &options, &progress)?;
+    let bundle = match &args.calibrate {
+        None => draft.write(&args.out, &options, &progress)?,
+        Some(folder) => {
+            let calibrate = args.calibration(folder);
+            stop_on_interrupt(calibrate.cancel.clone());
+            let measure = |bundle: &Arc<Bundle>| measure(bundle, &calibrate, &steps);
+            let written = draft.write_calibrated(&args.out, &options, &progress, measure);
+            steps.finish();
+            written.map_err(interrupted)?
+        }
+    };
     steps.finish();
     summarise(&bundle)
+}
+
+/// Calibrates, and says what was left out or was there already.
+fn measure(
+    bundle: &Arc<Bundle>,
+    options: &Calibrate,
+    steps: &Steps,
+) -> dyno_core::Result<Option<Calibration>> {
+    let progress = |step, done, total| steps.show(step, done, total);
+    let summary = calibrate(bundle, options, &progress)?;
+    steps.finish();
+    let CalibrationSummary {
+        calibration,
+        skipped,
+        resumed_cuts,
+    } = summary;
+    say_skipped(&skipped);
+    if resumed_cuts > 0 {
+        eprintln!("resumed: {resumed_cuts} cuts were measured before the interruption");
+    }
+    if options.truth.is_some() && calibration.with_truth < calibration.images {
+        eprintln!(
+            "labels: {} of {} photos have one",
+            calibration.with_truth, calibration.images
+        );
+    }
+    Ok(Some(calibration))
+}
+
+/// Names the photos that could not be read, the first few of them.
+pub(crate) fn say_skipped(skipped: &[Skipped]) {
+    if skipped.is_empty() {
+        return;
+    }
+    eprintln!("skipped: {} photos that cannot be read", skipped.len());
+    for photo in skipped.iter().take(MAX_NAMED) {
+        eprintln!("  {}: {}", photo.file.display(), photo.reason);
+    }
+    if skipped.len() > MAX_NAMED {
+        eprintln!("  and {} more", skipped.len() - MAX_NAMED);
+    }
+}
+
+/// Has Ctrl-C end the calibration between two runs, so that nothing half-done is left behind.
+fn stop_on_interrupt(cancel: Cancel) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        // Without a runtime Ctrl-C ends the process at once, as it does elsewhere.
+        if let Ok(runtime) = runtime
+            && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
+        {
+            cancel.cancel();
+        }
+    });
+}
+
+fn interrupted(error: Error) -> anyhow::Error {
+    if error.kind() == ErrorKind::Cancelled {
+        return anyhow::anyhow!(
+            "interrupted: the same command goes on with the cuts that are not measured yet"
+        );
+    }
+    error.into()
 }
 
 /// As many threads as the machine has cores, at most four: phones have that many fast ones.
@@ -85,6 +181,20 @@ pub(crate) fn default_threads() -> usize {
 }
 
 impl Args {
+    fn calibration(&self, folder: &Path) -> Calibrate {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(self.out.file_name().unwrap_or_default());
+        name.push(".calibration.json");
+        Calibrate {
+            images: folder.to_owned(),
+            truth: self.truth.clone(),
+            limit: Some(self.calibrate_limit),
+            measure: self.distance,
+            resume_file: Some(self.out.with_file_name(name)),
+            cancel: Cancel::new(),
+        }
+    }
+
     /// What flags and file say together, and the labels.
     fn preprocessing(&self) -> Result<(PreprocessFile, Vec<String>)> {
         let (file, folder) = match &self.preprocess {
@@ -144,7 +254,14 @@ fn summarise(bundle: &Bundle) -> Result<()> {
         manifest.outputs.len(),
         manifest.labels.len(),
         manifest.hash,
-    ))
+    ))?;
+    match bundle.calibration() {
+        Some(calibration) => output::line(format_args!(
+            "calibrated with {} photos: dyno inspect shows the precisions that keep a limit",
+            calibration.images
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The bar of the step under way.
@@ -192,6 +309,8 @@ fn title(step: Step) -> &'static str {
         Step::Cuts => "finding cuts",
         Step::Weights => "writing weights",
         Step::Profile => "measuring heads",
+        Step::Photos => "reading photos",
+        Step::Calibrate => "calibrating cuts",
         _ => "working",
     }
 }

@@ -4,6 +4,7 @@
 //! See `ARCHITECTURE.md` for the map and the invariants.
 
 pub mod bundle;
+pub mod calibrate;
 pub mod client;
 mod error;
 pub mod graph;

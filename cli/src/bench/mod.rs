@@ -3,6 +3,7 @@
 mod bare;
 mod memory;
 mod overhead;
+mod pack;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -18,6 +19,8 @@ pub(crate) struct Args {
 enum Bench {
     /// What DynO adds to a bare ONNX Runtime session: time, and memory.
     Overhead(overhead::Args),
+    /// Bytes, fidelity and speed of packing, at every cut, precision and codec.
+    Pack(pack::Args),
     /// One process of the memory measurement; prints JSON.
     #[command(hide = true)]
     MemoryOf(memory::Args),
@@ -27,6 +30,7 @@ enum Bench {
 pub(crate) fn run(args: Args) -> Result<()> {
     match args.bench {
         Bench::Overhead(args) => overhead::run(&args),
+        Bench::Pack(args) => pack::run(&args),
         Bench::MemoryOf(args) => memory::run(&args),
     }
 }

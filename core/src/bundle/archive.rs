@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
-use super::{Bundle, GRAPH_FILE, MANIFEST_FILE, MAX_MANIFEST_BYTES, WEIGHTS_FILE};
+use super::{Bundle, GRAPH_FILE, MANIFEST_FILE, MAX_MANIFEST_BYTES, OPTIONAL_FILES, WEIGHTS_FILE};
 use crate::graph::MAX_MODEL_BYTES;
 use crate::{Error, ErrorKind, Result};
 
-/// The files of an archive and the most bytes that each may have.
+/// The files that every archive has and the most bytes that each may have.
 const FILES: [(&str, u64); 3] = [
     (MANIFEST_FILE, MAX_MANIFEST_BYTES),
     (GRAPH_FILE, MAX_MODEL_BYTES),
@@ -27,14 +27,25 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<Bundle> {
             format!("{} exists already: choose another folder", folder.display()),
         ));
     }
-    let bundle = write_files(archive, folder).and_then(|()| Bundle::open(folder));
+    let bundle = write_files(archive, folder).and_then(|written| {
+        let bundle = Bundle::open(folder)?;
+        // The manifest and what it lists; nothing else has been checked.
+        if written != bundle.manifest().files.len() + 1 {
+            return Err(Error::new(
+                ErrorKind::InvalidBundle,
+                "the archive holds files that its manifest does not list",
+            ));
+        }
+        Ok(bundle)
+    });
     if bundle.is_err() {
         let _ = std::fs::remove_dir_all(folder);
     }
     bundle
 }
 
-fn write_files(archive: impl Read, folder: &Path) -> Result<()> {
+/// Writes the files and says how many there were.
+fn write_files(archive: impl Read, folder: &Path) -> Result<usize> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidBundle, what);
     let broken = |e: std::io::Error| {
         Error::with_source(
@@ -51,7 +62,9 @@ fn write_files(archive: impl Read, folder: &Path) -> Result<()> {
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let (name, max_bytes) = FILES
-            .into_iter()
+            .iter()
+            .chain(OPTIONAL_FILES)
+            .copied()
             .find(|(known, _)| *known == name)
             .ok_or_else(|| {
                 invalid(format!(
@@ -70,10 +83,10 @@ fn write_files(archive: impl Read, folder: &Path) -> Result<()> {
         let mut file = std::fs::File::create(&path).map_err(|e| Error::io(&path, "create", e))?;
         std::io::copy(&mut entry, &mut file).map_err(broken)?;
     }
-    if written.len() != FILES.len() {
+    if FILES.iter().any(|(name, _)| !written.contains(name)) {
         return Err(invalid("the archive lacks files of the bundle".to_owned()));
     }
-    Ok(())
+    Ok(written.len())
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    BUNDLE_FORMAT, BundleFile, BundleHash, Cut, GRAPH_FILE, MANIFEST_FILE, MAX_MANIFEST_BYTES,
-    Manifest, PROFILE_FILE, Profile, WEIGHTS_FILE,
+    BUNDLE_FORMAT, BundleFile, BundleHash, CALIBRATION_FILE, Calibration, Cut, GRAPH_FILE,
+    MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, OPTIONAL_FILES, PROFILE_FILE, Profile,
+    WEIGHTS_FILE,
 };
 use crate::pixels::Preprocess;
 use crate::{Error, ErrorKind, Result, TensorSpec};
@@ -63,9 +64,10 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 fn check_manifest(manifest: &Manifest) -> Result<()> {
     let invalid = |what: String| Error::new(ErrorKind::InvalidBundle, what);
     let names: Vec<&str> = manifest.files.iter().map(|f| f.name.as_str()).collect();
-    if names != [GRAPH_FILE, WEIGHTS_FILE] {
+    if !are_bundle_files(&manifest.files) {
         return Err(invalid(format!(
-            "{MANIFEST_FILE} lists the files {names:?}, not {GRAPH_FILE} and {WEIGHTS_FILE}"
+            "{MANIFEST_FILE} lists the files {names:?}, not {GRAPH_FILE}, {WEIGHTS_FILE} and what \
+             this dyno knows besides: a newer dyno may read it"
         )));
     }
     let rows_in_order = manifest
@@ -100,6 +102,52 @@ fn check_manifest(manifest: &Manifest) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// The graph, the weights, and some of the files that may follow, each once and in their order.
+fn are_bundle_files(files: &[BundleFile]) -> bool {
+    let mut known = OPTIONAL_FILES.iter();
+    let [graph, weights, others @ ..] = files else {
+        return false;
+    };
+    graph.name == GRAPH_FILE
+        && weights.name == WEIGHTS_FILE
+        && others.iter().all(|file| {
+            known.any(|&(name, max_bytes)| file.name == name && file.bytes <= max_bytes)
+        })
+}
+
+/// Lists a file of [`OPTIONAL_FILES`] that was written to `folder` in its manifest, which gets
+/// another hash.
+pub(crate) fn list_file(folder: &Path, manifest: &mut Manifest, name: &str) -> Result<()> {
+    let order = |file: &BundleFile| OPTIONAL_FILES.iter().position(|(n, _)| *n == file.name);
+    manifest.files.retain(|file| file.name != name);
+    manifest.files.push(describe_file(folder, name)?);
+    manifest.files.sort_by_key(order);
+    manifest.hash = content_hash(manifest)?;
+    Ok(())
+}
+
+/// The calibration, if the manifest lists one.
+pub(crate) fn read_calibration(folder: &Path, manifest: &Manifest) -> Result<Option<Calibration>> {
+    if !manifest
+        .files
+        .iter()
+        .any(|file| file.name == CALIBRATION_FILE)
+    {
+        return Ok(None);
+    }
+    let path = folder.join(CALIBRATION_FILE);
+    let text = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+    let calibration: Calibration = serde_json::from_slice(&text).map_err(|e| {
+        Error::with_source(
+            ErrorKind::InvalidBundle,
+            format!("unreadable {CALIBRATION_FILE}"),
+            e,
+        )
+    })?;
+    calibration.check(manifest)?;
+    Ok(Some(calibration))
 }
 
 /// Checks length and hash of every file.
@@ -224,6 +272,26 @@ mod tests {
         assert!(!refused(|_| ()));
         assert!(refused(|m| m.files[0].name = "../graph.onnx".to_owned()));
         assert!(refused(|m| m.files.reverse()));
+        let extra = |m: &mut Manifest, name: &str, bytes| {
+            let sha256 = "0".repeat(64);
+            let name = name.to_owned();
+            m.files.push(BundleFile {
+                name,
+                bytes,
+                sha256,
+            });
+        };
+        assert!(!refused(|m| extra(m, CALIBRATION_FILE, 9)));
+        assert!(refused(|m| extra(m, "other.json", 9)));
+        assert!(refused(|m| extra(m, CALIBRATION_FILE, u64::MAX)));
+        assert!(refused(|m| {
+            extra(m, CALIBRATION_FILE, 9);
+            extra(m, CALIBRATION_FILE, 9);
+        }));
+        assert!(refused(|m| {
+            extra(m, CALIBRATION_FILE, 9);
+            m.files.rotate_right(1);
+        }));
         assert!(refused(|m| m.cuts.truncate(1)));
         assert!(refused(|m| m.cuts.swap(1, 2)));
         assert!(refused(|m| m.cuts[1].flops_before = u64::MAX));

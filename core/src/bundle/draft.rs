@@ -6,9 +6,12 @@ use std::sync::Arc;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::content::{content_hash, describe_file, hex};
+use super::content::{content_hash, describe_file, hex, list_file};
 use super::manifest::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
-use super::{Bundle, GRAPH_FILE, MANIFEST_FILE, PROFILE_FILE, Profile, WEIGHTS_FILE, weights};
+use super::{
+    Bundle, CALIBRATION_FILE, Calibration, GRAPH_FILE, MANIFEST_FILE, PROFILE_FILE, Profile,
+    WEIGHTS_FILE, weights,
+};
 use crate::graph::proto::{GraphProto, ModelProto, ValueInfo, data_type};
 use crate::graph::shapes::{self, Shapes};
 use crate::graph::topology::Topology;
@@ -30,6 +33,10 @@ pub enum Step {
     Weights,
     /// Measuring times on this machine; counted in cuts.
     Profile,
+    /// Reading photos and running the whole model on them.
+    Photos,
+    /// Measuring what each precision costs; counted in cuts.
+    Calibrate,
 }
 
 /// Told about every step: done and total, in units of the step (0 of 0 where there is no count).
@@ -116,6 +123,18 @@ impl Draft {
         options: &WriteOptions,
         progress: Progress<'_>,
     ) -> Result<Bundle> {
+        self.write_calibrated(folder, options, progress, |_| Ok(None))
+    }
+
+    /// [`write`](Self::write), with the table that `calibrate` makes of the bundle before it is
+    /// moved into place.
+    pub fn write_calibrated(
+        &self,
+        folder: &Path,
+        options: &WriteOptions,
+        progress: Progress<'_>,
+        calibrate: impl FnOnce(&Arc<Bundle>) -> Result<Option<Calibration>>,
+    ) -> Result<Bundle> {
         let name = folder
             .file_name()
             .map(|n| n.to_string_lossy().into_owned())
@@ -129,6 +148,10 @@ impl Draft {
         let written = self
             .write_files(&partial, &name, options, progress)
             .and_then(|()| measure(&partial, options.threads, progress))
+            .and_then(|bundle| match calibrate(&bundle)? {
+                Some(calibration) => add_calibration(&bundle, &calibration),
+                None => Ok(()),
+            })
             .and_then(|()| move_into_place(&partial, folder));
         if written.is_err() {
             let _ = std::fs::remove_dir_all(&partial);
@@ -324,12 +347,20 @@ fn cut_table(
     (graph, table)
 }
 
-fn measure(folder: &Path, threads: usize, progress: Progress<'_>) -> Result<()> {
+fn measure(folder: &Path, threads: usize, progress: Progress<'_>) -> Result<Arc<Bundle>> {
     let bundle = Arc::new(Bundle::open(folder)?);
     let profile = Profile::measure(&bundle, threads, |done, total| {
         progress(Step::Profile, done, total);
     })?;
-    write_json(folder, PROFILE_FILE, &profile)
+    write_json(folder, PROFILE_FILE, &profile)?;
+    Ok(bundle)
+}
+
+fn add_calibration(bundle: &Bundle, calibration: &Calibration) -> Result<()> {
+    let (folder, mut manifest) = (bundle.folder(), bundle.manifest().clone());
+    write_json(folder, CALIBRATION_FILE, calibration)?;
+    list_file(folder, &mut manifest, CALIBRATION_FILE)?;
+    write_json(folder, MANIFEST_FILE, &manifest)
 }
 
 /// A bundle that is replaced stays beside it until the new one is in place.

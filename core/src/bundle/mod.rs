@@ -1,10 +1,11 @@
 //! A bundle: what `dyno prepare` makes from a model. Phone and server hold the same one.
 //!
 //! A folder with `bundle.json` (the manifest), `graph.onnx` (the graph without its weights),
-//! `weights.bin` (the weights, mapped by every session) and `profile.json` (times of one machine,
-//! not part of the hash).
+//! `weights.bin` (the weights, mapped by every session), `profile.json` (times of one machine, not
+//! part of the hash), and, where it was calibrated, `calibration.json` (what each precision costs).
 
 mod archive;
+mod calibration;
 mod content;
 mod draft;
 pub mod manifest;
@@ -20,6 +21,8 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 pub use archive::unpack;
+pub use calibration::{Allowed, CALIBRATION_FORMAT, Calibration, CalibrationRow, CodecBytes, Sent};
+pub(crate) use content::hex;
 pub use draft::{Draft, Progress, Step, WriteOptions};
 pub use manifest::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 pub use profile::Profile;
@@ -38,6 +41,13 @@ pub const GRAPH_FILE: &str = "graph.onnx";
 pub const WEIGHTS_FILE: &str = "weights.bin";
 /// File name of the profile.
 pub const PROFILE_FILE: &str = "profile.json";
+/// File name of the calibration.
+pub const CALIBRATION_FILE: &str = "calibration.json";
+/// Largest calibration that is read: 64 MiB.
+pub const MAX_CALIBRATION_BYTES: u64 = 64 << 20;
+/// Files that a bundle may have, in the order of its list, and the most bytes of each. They are part
+/// of its hash where they are there.
+const OPTIONAL_FILES: &[(&str, u64)] = &[(CALIBRATION_FILE, MAX_CALIBRATION_BYTES)];
 /// Largest manifest that is read: 16 MiB.
 pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 
@@ -49,6 +59,7 @@ pub struct Bundle {
     folder: PathBuf,
     manifest: Manifest,
     profile: Option<Profile>,
+    calibration: Option<Calibration>,
     /// The model without its graph, and the graph.
     model: ModelProto,
     graph: GraphProto,
@@ -82,10 +93,12 @@ impl Bundle {
         references::check(&model).map_err(at)?;
         let graph = model.graph.take().unwrap_or_default();
         let profile = content::read_profile(folder, &manifest);
+        let calibration = content::read_calibration(folder, &manifest).map_err(at)?;
         Ok(Self {
             folder: folder.to_owned(),
             manifest,
             profile,
+            calibration,
             model,
             graph,
         })
@@ -104,6 +117,11 @@ impl Bundle {
     /// Times measured where it was prepared, if the bundle still carries them.
     pub fn profile(&self) -> Option<&Profile> {
         self.profile.as_ref()
+    }
+
+    /// What each precision costs at each cut, if the bundle was calibrated.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
     }
 
     /// The row of the cut table; fails with [`ErrorKind::InvalidArgument`] if there is none.

@@ -19,7 +19,7 @@ mod transport;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use config::{ClientConfig, MAX_REMOTE_DEADLINE};
+pub use config::{ClientConfig, DEFAULT_MAX_ACCURACY_DROP_PP, MAX_REMOTE_DEADLINE};
 pub use http::{HttpOptions, HttpTransport};
 pub use labels::{Label, MAX_TOP_K, top_k};
 pub use mode::{
@@ -29,7 +29,7 @@ pub use report::{Fallback, Inference, RanOn, StageTimes};
 pub use transport::{BodyKind, ServerLoad, ServerTiming, TailAnswer, TailRequest, Transport};
 
 use crate::Result;
-use crate::bundle::{Bundle, Manifest, Profile};
+use crate::bundle::{Bundle, Calibration, Manifest, Profile};
 use crate::pixels::{Frame, Pixels};
 use crate::runtime::Executor;
 use crate::schedule::Candidate;
@@ -74,6 +74,24 @@ pub struct Client {
     shared: Arc<Shared>,
 }
 
+/// What a bundle knows besides its manifest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// Times of the machine that prepared it.
+    pub profile: Option<&'a Profile>,
+    /// What each precision costs.
+    pub calibration: Option<&'a Calibration>,
+}
+
+impl<'a> From<Option<&'a Profile>> for Known<'a> {
+    fn from(profile: Option<&'a Profile>) -> Self {
+        Self {
+            profile,
+            calibration: None,
+        }
+    }
+}
+
 /// A photo at the model's size, ready to be inferred. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Staged {
@@ -94,18 +112,22 @@ impl Client {
         config: ClientConfig,
     ) -> Result<Self> {
         let manifest = Arc::new(bundle.manifest().clone());
-        Self::from_parts(manifest, bundle.profile(), executor, transport, config)
+        let known = Known {
+            profile: bundle.profile(),
+            calibration: bundle.calibration(),
+        };
+        Self::from_parts(manifest, known, executor, transport, config)
     }
 
     /// The same from a bundle's parts, for executors that have no bundle on disk.
-    pub fn from_parts(
+    pub fn from_parts<'a>(
         manifest: Arc<Manifest>,
-        profile: Option<&Profile>,
+        known: impl Into<Known<'a>>,
         executor: Arc<dyn Executor>,
         transport: Option<Arc<dyn Transport>>,
         config: ClientConfig,
     ) -> Result<Self> {
-        let shared = Shared::new(manifest, profile, executor, transport, config)?;
+        let shared = Shared::new(manifest, known.into(), executor, transport, config)?;
         Ok(Self {
             shared: Arc::new(shared),
         })

@@ -9,10 +9,12 @@ use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
 use super::report::Fallback;
 use super::transport::{ServerTiming, Transport};
-use super::{ms, now};
-use crate::bundle::{Manifest, Profile};
+use super::{DEFAULT_MAX_ACCURACY_DROP_PP, Known, ms, now};
+use crate::bundle::{Calibration, Manifest};
 use crate::runtime::Executor;
-use crate::schedule::{Candidate, Estimates, LinkSample, Plan, Planner, all_plans};
+use crate::schedule::{
+    Candidate, Estimates, LinkSample, PhotoCodec, Plan, Planner, all_plans, calibrated_plans,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// A request is given this many times the time it is expected to take, ...
@@ -49,15 +51,35 @@ impl Shared {
     /// a server that was not given.
     pub(super) fn new(
         manifest: Arc<Manifest>,
-        profile: Option<&Profile>,
+        known: Known<'_>,
         executor: Arc<dyn Executor>,
         transport: Option<Arc<dyn Transport>>,
-        config: ClientConfig,
+        mut config: ClientConfig,
     ) -> Result<Self> {
         config.check(&manifest)?;
+        let limit = limit(known.calibration, &config)?;
+        if let Some((calibration, max_drop_pp)) = limit {
+            let photo = calibration.allowed_photo(max_drop_pp);
+            config.photo = photo.unwrap_or(PhotoCodec::WebP);
+        }
         let policy = config.mode.policy();
-        let plans = plans(&manifest, policy, transport.is_some(), &config)?;
-        let estimates = Estimates::new(&manifest, profile, config.link, config.server_speed);
+        let has_server = transport.is_some();
+        let mut plans = plans(&manifest, policy, has_server, &config)?;
+        let mut estimates =
+            Estimates::new(&manifest, known.profile, config.link, config.server_speed);
+        if let Some((calibration, max_drop_pp)) = limit
+            && config.plan.is_none()
+        {
+            let calibrated = calibrated_plans(&manifest, calibration, max_drop_pp);
+            for (plan, bytes) in &calibrated {
+                if let Some(bytes) = bytes {
+                    estimates.sizes.expect(plan, *bytes);
+                }
+            }
+            if policy.first == First::Cheapest && has_server {
+                plans = calibrated.into_iter().map(|(plan, _)| plan).collect();
+            }
+        }
         let state = State {
             planner: Planner::new(plans, estimates),
             holdoff: HoldOff::new(config.backoff_min, config.backoff_max),
@@ -226,6 +248,27 @@ impl Shared {
         };
         let executor = self.executor.clone();
         off_thread(move || executor.prepare(cut)).await
+    }
+}
+
+/// The calibration and the loss that it must keep, where there is one.
+///
+/// Fails with [`ErrorKind::InvalidArgument`] if a loss was named that nothing can keep.
+fn limit<'a>(
+    calibration: Option<&'a Calibration>,
+    config: &ClientConfig,
+) -> Result<Option<(&'a Calibration, f64)>> {
+    match (calibration, config.max_accuracy_drop_pp) {
+        (Some(calibration), limit) => Ok(Some((
+            calibration,
+            limit.unwrap_or(DEFAULT_MAX_ACCURACY_DROP_PP),
+        ))),
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "a limit of the loss of accuracy needs a calibrated bundle: prepare it with \
+             --calibrate, or leave the limit away",
+        )),
     }
 }
 

@@ -91,6 +91,34 @@ impl Codec {
             Self::Context => matches!(precision, Precision::Levels(_)),
         }
     }
+
+    /// How it turns elements into codes.
+    pub const fn quantisation(self) -> Quantisation {
+        match self {
+            Self::Raw | Self::Lz4 | Self::Zstd => Quantisation::Plain,
+        }
+    }
+}
+
+/// How a codec turns elements into codes. Codecs of one way leave the same values at the same
+/// precision and differ in bytes alone, so that their fidelity is measured once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Quantisation {
+    /// Uniform levels over the range of each tensor, element by element.
+    Plain,
+}
+
+impl Quantisation {
+    /// Every way.
+    pub const ALL: &[Self] = &[Self::Plain];
+
+    /// The codecs that quantise this way.
+    pub fn codecs(self) -> impl Iterator<Item = Codec> {
+        let quantises_so = move |codec: &Codec| codec.quantisation() == self;
+        Codec::ALL.iter().copied().filter(quantises_so)
+    }
 }
 
 impl fmt::Display for Codec {
@@ -154,6 +182,19 @@ impl PhotoCodec {
                 format!("the quality of a JPEG must be 1 to 100, got {quality}"),
             )),
             codec => Ok(codec),
+        }
+    }
+
+    /// Whether every pixel survives.
+    pub const fn is_lossless(self) -> bool {
+        self.quality().is_none()
+    }
+
+    /// Quality of a lossy codec; none where every pixel survives.
+    pub const fn quality(self) -> Option<u8> {
+        match self {
+            Self::Jpeg(quality) => Some(quality),
+            Self::Png | Self::WebP => None,
         }
     }
 

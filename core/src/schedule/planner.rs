@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::cost::{Candidate, Estimates};
 use super::plan::{Codec, PhotoCodec, Plan, Precision};
 use crate::ElementType;
-use crate::bundle::{Cut, Manifest};
+use crate::bundle::{Calibration, Cut, Manifest};
 
 /// Another plan must be expected to cost less than this share of the current one to replace it.
 const HYSTERESIS: f64 = 0.9;
@@ -29,6 +29,30 @@ pub fn all_plans(
             codec,
         });
     [Plan::Device, Plan::Photo(photo)]
+        .into_iter()
+        .chain(splits)
+        .collect()
+}
+
+/// The same for a calibrated bundle: at each cut what keeps a loss of `max_drop_pp` percentage points
+/// in the fewest bytes, and how many bytes that is expected to be. A cut that was not measured is
+/// left out; the photo is lossless where no other keeps the limit.
+pub fn calibrated_plans(
+    manifest: &Manifest,
+    calibration: &Calibration,
+    max_drop_pp: f64,
+) -> Vec<(Plan, Option<f64>)> {
+    let measured = |cut: usize| {
+        let allowed = calibration.allowed(cut, max_drop_pp)?;
+        Some((allowed.plan, Some(allowed.bytes_mean)))
+    };
+    let first = measured(0).unwrap_or((Plan::Photo(PhotoCodec::WebP), None));
+    let splits = manifest
+        .cuts
+        .iter()
+        .filter(|cut| cut.index > 0 && cut.index < manifest.last_cut() && can_be_packed(cut))
+        .filter_map(|cut| measured(cut.index));
+    [(Plan::Device, None), first]
         .into_iter()
         .chain(splits)
         .collect()

@@ -70,6 +70,14 @@ impl Sizes {
         }
     }
 
+    /// Expects messages of `bytes` for `plan` until some were sent: what calibration measured.
+    pub fn expect(&mut self, plan: &Plan, bytes: f64) {
+        if let Some(message) = self.message_mut(plan) {
+            let share = bytes / uncoded_bytes(plan, message.elements).max(1.0);
+            message.share = Some(Ewma::new(share, WEIGHT));
+        }
+    }
+
     /// Expected bytes of the body that `plan` sends; 0 for a plan that sends nothing.
     #[expect(
         clippy::cast_possible_truncation,
@@ -99,12 +107,7 @@ impl Sizes {
 
     /// Learns from a message of `bytes` that took `pack_ms` to make.
     pub fn observe_packed(&mut self, plan: &Plan, bytes: usize, pack_ms: f64) {
-        let message = match plan {
-            Plan::Device => None,
-            Plan::Split { cut, .. } => self.cuts.get_mut(*cut),
-            Plan::Photo(_) => Some(&mut self.photo),
-        };
-        if let Some(message) = message {
+        if let Some(message) = self.message_mut(plan) {
             let share = bytes as f64 / uncoded_bytes(plan, message.elements).max(1.0);
             message
                 .share
@@ -136,6 +139,14 @@ impl Sizes {
         match plan {
             Plan::Photo(_) => &mut self.photo_coding,
             Plan::Device | Plan::Split { .. } => &mut self.activation_coding,
+        }
+    }
+
+    fn message_mut(&mut self, plan: &Plan) -> Option<&mut Message> {
+        match plan {
+            Plan::Device => None,
+            Plan::Split { cut, .. } => self.cuts.get_mut(*cut),
+            Plan::Photo(_) => Some(&mut self.photo),
         }
     }
 
@@ -218,6 +229,16 @@ mod tests {
         assert_eq!(sizes.bytes(&first), 1_000);
         assert!((sizes.pack_ms(&first) - 2.5).abs() < 1e-9);
         assert_eq!(sizes.bytes(&second), untouched);
+    }
+
+    #[test]
+    fn what_was_calibrated_is_expected_and_then_corrected() {
+        let mut sizes = Sizes::new(&manifest());
+        let plan = split(1, Precision::Levels(Levels::EIGHT_BITS), Codec::Zstd);
+        sizes.expect(&plan, 2_000.0);
+        assert_eq!(sizes.bytes(&plan), 2_000);
+        sizes.observe_packed(&plan, 3_000, 1.0);
+        assert!((2_100..3_000).contains(&sizes.bytes(&plan)));
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! Which precisions are worth measuring on every photo.
+//!
+//! Fidelity grows with the levels, so of a ladder of two dozen only the few around the limits that
+//! someone may set matter. A dozen photos on every third rung show where those lie; three times as
+//! many photos, then all of them, go to the rungs that are left.
+
+use std::ops::Range;
+
+use super::lab::{Lab, Loss, Observation};
+use crate::Result;
+use crate::bundle::Sent;
+use crate::schedule::{Levels, PhotoCodec, Precision, Quantisation};
+
+/// Levels that are tried; fp32 follows.
+pub(super) const LEVELS: &[u32] = &[
+    2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512, 1024,
+];
+/// Qualities of a lossy photo that are tried.
+pub(super) const QUALITIES: &[u8] = &[5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98];
+
+/// Photos of the first round; each further round has [`ROUND_FACTOR`] times as many.
+const FIRST_ROUND: usize = 12;
+const ROUND_FACTOR: usize = 3;
+/// Every so manieth rung is tried in the first round.
+const STRIDE: usize = 3;
+/// A precision that costs more points of accuracy than this is of no use to anyone.
+const MAX_USEFUL_PP: f64 = 5.0;
+/// One that costs no more than this is fine enough for anyone.
+const FINE_PP: f64 = 0.05;
+/// While the bound of the finest rung is above this, a finer one is measured.
+const FINE_BOUND_PP: f64 = 0.3;
+
+/// Ways of sending of one kind, from coarse to fine, and what was seen of each.
+#[derive(Debug)]
+pub(super) struct Ladder {
+    pub(super) rungs: Vec<Rung>,
+}
+
+/// One way of sending and what was seen of it, photo by photo.
+#[derive(Debug)]
+pub(super) struct Rung {
+    pub(super) sent: Sent,
+    pub(super) observed: Vec<Observation>,
+}
+
+impl Ladder {
+    fn new(sent: impl IntoIterator<Item = Sent>) -> Self {
+        let rung = |sent| Rung {
+            sent,
+            observed: Vec::new(),
+        };
+        Self {
+            rungs: sent.into_iter().map(rung).collect(),
+        }
+    }
+
+    /// Every ladder for `cut`, each with what is exact as its last rung or as a ladder of its own.
+    pub(super) fn all(cut: usize) -> Result<Vec<Self>> {
+        let levels: Result<Vec<Levels>> = LEVELS.iter().map(|&l| Levels::new(l)).collect();
+        let levels = levels?;
+        let packed = |&quantisation: &Quantisation| {
+            let steps = levels.iter().map(|&l| Precision::Levels(l));
+            Self::new(steps.map(|p| Sent::Packed(quantisation, p)))
+        };
+        let mut ladders: Vec<Self> = Quantisation::ALL.iter().map(packed).collect();
+        let exact = Quantisation::ALL
+            .iter()
+            .map(|&q| Sent::Packed(q, Precision::Raw));
+        ladders.extend(exact.map(|sent| Self::new([sent])));
+        if cut == 0 {
+            let jpeg = QUALITIES.iter().map(|&q| Sent::Photo(PhotoCodec::Jpeg(q)));
+            ladders.push(Self::new(jpeg));
+            ladders.push(Self::new([Sent::Photo(PhotoCodec::WebP)]));
+        }
+        Ok(ladders)
+    }
+}
+
+/// Measures `ladders` at `cut` on the lab's photos, as few of them as are needed.
+pub(super) fn search(lab: &Lab, cut: usize, ladders: &mut [Ladder]) -> Result<()> {
+    let observe = |sent: &[Sent], images| lab.observe(cut, sent, images, false);
+    let loss = |observed: &[Observation]| lab.loss(observed);
+    Search {
+        images: lab.images(),
+        observe: &observe,
+        loss: &loss,
+    }
+    .run(ladders)
+}
+
+/// The search, whatever it is that observes and judges.
+struct Search<'a> {
+    images: usize,
+    observe: &'a dyn Fn(&[Sent], Range<usize>) -> Result<Vec<Vec<Observation>>>,
+    loss: &'a dyn Fn(&[Observation]) -> Loss,
+}
+
+impl Search<'_> {
+    fn run(&self, ladders: &mut [Ladder]) -> Result<()> {
+        let first = FIRST_ROUND.min(self.images);
+        self.extend(
+            ladders,
+            &mut |ladder| every_third(ladder.rungs.len()),
+            first,
+        )?;
+        let mut round = first;
+        while round < self.images {
+            round = (round * ROUND_FACTOR).min(self.images);
+            self.extend(ladders, &mut |ladder| self.useful(ladder), round)?;
+        }
+        // What looked fine on a few photos may not be on all of them.
+        while self.extend(ladders, &mut |ladder| self.one_finer(ladder), self.images)? {}
+        Ok(())
+    }
+
+    /// Has the rungs that `choose` names seen `images` photos; false if they all had.
+    fn extend(
+        &self,
+        ladders: &mut [Ladder],
+        choose: &mut dyn FnMut(&Ladder) -> Vec<usize>,
+        images: usize,
+    ) -> Result<bool> {
+        let chosen: Vec<Vec<usize>> = ladders.iter().map(choose).collect();
+        let mut rungs: Vec<&mut Rung> = ladders
+            .iter_mut()
+            .zip(&chosen)
+            .flat_map(|(ladder, chosen)| {
+                let rungs = ladder.rungs.iter_mut().enumerate();
+                rungs
+                    .filter(|(i, _)| chosen.contains(i))
+                    .map(|(_, rung)| rung)
+            })
+            .filter(|rung| rung.observed.len() < images)
+            .collect();
+        let any = !rungs.is_empty();
+        // Those that have seen equally many go together: the head runs once for all of them.
+        rungs.sort_by_key(|rung| rung.observed.len());
+        for group in rungs.chunk_by_mut(|a, b| a.observed.len() == b.observed.len()) {
+            let seen = group.first().map_or(0, |rung| rung.observed.len());
+            let sent: Vec<Sent> = group.iter().map(|rung| rung.sent).collect();
+            let lists = (self.observe)(&sent, seen..images)?;
+            for (rung, list) in group.iter_mut().zip(lists) {
+                rung.observed.extend(list);
+            }
+        }
+        Ok(any)
+    }
+
+    /// From behind the last hopeless rung to the first that is fine enough; nothing of a ladder whose
+    /// one rung is exact, since a dozen photos tell its bytes.
+    fn useful(&self, ladder: &Ladder) -> Vec<usize> {
+        let seen = ladder.rungs.iter().enumerate();
+        let seen = seen.filter(|(_, rung)| !rung.observed.is_empty() && !rung.sent.is_exact());
+        let losses: Vec<(usize, Loss)> = seen.map(|(i, r)| (i, (self.loss)(&r.observed))).collect();
+        let Some(&(finest, _)) = losses.last() else {
+            return Vec::new();
+        };
+        let hopeless = losses
+            .iter()
+            .rev()
+            .find(|(_, loss)| loss.lower_pp > MAX_USEFUL_PP);
+        let start = hopeless.map_or(0, |(i, _)| i + 1);
+        let fine = losses
+            .iter()
+            .find(|(i, loss)| *i >= start && loss.estimate_pp <= FINE_PP);
+        let end = fine.map_or(finest, |(i, _)| *i);
+        (start.min(end)..=end).collect()
+    }
+
+    /// The rung behind the finest that has seen every photo, if that one's bound is not low enough.
+    fn one_finer(&self, ladder: &Ladder) -> Vec<usize> {
+        let full = |rung: &Rung| rung.observed.len() == self.images;
+        let finest = ladder
+            .rungs
+            .iter()
+            .rposition(|r| full(r) && !r.sent.is_exact());
+        let next = finest.filter(|&i| {
+            i + 1 < ladder.rungs.len()
+                && (self.loss)(&ladder.rungs[i].observed).upper_pp > FINE_BOUND_PP
+                && (self.loss)(&ladder.rungs[i].observed).estimate_pp > FINE_PP
+        });
+        next.map_or_else(Vec::new, |i| vec![i + 1])
+    }
+}
+
+fn every_third(rungs: usize) -> Vec<usize> {
+    let last = rungs.saturating_sub(1);
+    (0..rungs)
+        .filter(|&i| i % STRIDE == STRIDE - 1 || i == last)
+        .collect()
+}
