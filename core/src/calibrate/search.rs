@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::lab::{Lab, Loss, Observation};
+use super::lab::{Detail, Lab, Loss, Observation};
 use crate::Result;
 use crate::bundle::Sent;
 use crate::schedule::{Levels, PhotoCodec, Precision, Quantisation};
@@ -78,7 +78,7 @@ impl Ladder {
 
 /// Measures `ladders` at `cut` on the lab's photos, as few of them as are needed.
 pub(super) fn search(lab: &Lab, cut: usize, ladders: &mut [Ladder]) -> Result<()> {
-    let observe = |sent: &[Sent], images| lab.observe(cut, sent, images, false);
+    let observe = |sent: &[Sent], images| lab.observe(cut, sent, images, Detail::Bytes);
     let loss = |observed: &[Observation]| lab.loss(observed);
     Search {
         images: lab.images(),

@@ -95,7 +95,7 @@ impl Codec {
     /// How it turns elements into codes.
     pub const fn quantisation(self) -> Quantisation {
         match self {
-            Self::Raw | Self::Lz4 | Self::Zstd => Quantisation::Plain,
+            Self::Raw | Self::Lz4 | Self::Zstd | Self::Context => Quantisation::Plain,
         }
     }
 }

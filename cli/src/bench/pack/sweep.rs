@@ -1,11 +1,11 @@
 //! Which precisions of a cut are measured on which photos.
 //!
-//! All of them on the first photos; then those in between: not the ones that break the model, and
-//! not the ones beyond what changes nothing any more.
+//! All of them on the first photos, with bytes and times; then the fidelity of those in between: not
+//! of the ones that break the model, and not of the ones beyond what changes nothing any more.
 
 use anyhow::Result;
 use dyno_core::bundle::Sent;
-use dyno_core::calibrate::{Judgement, Lab, Observation};
+use dyno_core::calibrate::{Detail, Judgement, Lab, Observation};
 use dyno_core::schedule::{Levels, PhotoCodec, Precision, Quantisation};
 
 use super::row::Row;
@@ -29,12 +29,12 @@ impl Sweep<'_> {
         let kinds = self.kinds(cut);
         let sent: Vec<Sent> = kinds.iter().flatten().copied().collect();
         let first = FIRST_PHOTOS.min(self.lab.images());
-        let mut observed = self.lab.observe(cut, &sent, 0..first, true)?;
+        let mut observed = self.lab.observe(cut, &sent, 0..first, Detail::Times)?;
         let keep = self.worth_more(&kinds, &observed);
         let rest: Vec<Sent> = keep.iter().map(|&i| sent[i]).collect();
         let more = self
             .lab
-            .observe(cut, &rest, first..self.lab.images(), true)?;
+            .observe(cut, &rest, first..self.lab.images(), Detail::Fidelity)?;
         for (&i, more) in keep.iter().zip(more) {
             observed[i].extend(more);
         }
