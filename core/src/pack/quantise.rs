@@ -33,9 +33,10 @@ impl ValueRange {
         if least < order_key(f32::MIN) || greatest > order_key(f32::MAX) {
             return Err(not_finite(values));
         }
-        // Adding 0.0 turns -0.0 into 0.0: equal ranges shall have equal bytes.
+        // Adding 0.0 turns -0.0 into 0.0: equal ranges shall have equal bytes. It comes last, because
+        // `min` may return either zero.
         Ok(Self {
-            lo: (from_order_key(least) + 0.0).min(0.0),
+            lo: from_order_key(least).min(0.0) + 0.0,
             hi: from_order_key(greatest) + 0.0,
         })
     }
