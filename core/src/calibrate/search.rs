@@ -89,10 +89,13 @@ pub(super) fn search(lab: &Lab, cut: usize, ladders: &mut [Ladder]) -> Result<()
     .run(ladders)
 }
 
+/// One list a way of sending, one observation a photo.
+type Observed = Result<Vec<Vec<Observation>>>;
+
 /// The search, whatever it is that observes and judges.
 struct Search<'a> {
     images: usize,
-    observe: &'a dyn Fn(&[Sent], Range<usize>) -> Result<Vec<Vec<Observation>>>,
+    observe: &'a (dyn Fn(&[Sent], Range<usize>) -> Observed + 'a),
     loss: &'a dyn Fn(&[Observation]) -> Loss,
 }
 
@@ -159,11 +162,11 @@ impl Search<'_> {
         let hopeless = losses
             .iter()
             .rev()
-            .find(|(_, loss)| loss.lower_pp > MAX_USEFUL_PP);
+            .find(|(_, loss)| loss.lower > MAX_USEFUL_PP);
         let start = hopeless.map_or(0, |(i, _)| i + 1);
         let fine = losses
             .iter()
-            .find(|(i, loss)| *i >= start && loss.estimate_pp <= FINE_PP);
+            .find(|(i, loss)| *i >= start && loss.estimate <= FINE_PP);
         let end = fine.map_or(finest, |(i, _)| *i);
         (start.min(end)..=end).collect()
     }
@@ -177,8 +180,8 @@ impl Search<'_> {
             .rposition(|r| full(r) && !r.sent.is_exact());
         let next = finest.filter(|&i| {
             i + 1 < ladder.rungs.len()
-                && (self.loss)(&ladder.rungs[i].observed).upper_pp > FINE_BOUND_PP
-                && (self.loss)(&ladder.rungs[i].observed).estimate_pp > FINE_PP
+                && (self.loss)(&ladder.rungs[i].observed).upper > FINE_BOUND_PP
+                && (self.loss)(&ladder.rungs[i].observed).estimate > FINE_PP
         });
         next.map_or_else(Vec::new, |i| vec![i + 1])
     }
@@ -226,9 +229,9 @@ mod tests {
             };
             let mean = observed.iter().map(distance).sum::<f64>() / observed.len() as f64;
             Loss {
-                lower_pp: mean,
-                estimate_pp: mean,
-                upper_pp: mean,
+                lower: mean,
+                estimate: mean,
+                upper: mean,
             }
         };
         let mut ladders = Ladder::all(1).unwrap();
