@@ -21,6 +21,7 @@ fn every_command_has_its_help() {
         "fetch",
         "bench",
         "bench overhead",
+        "bench pack",
         "demo",
     ] {
         let run = dyno(command.split_whitespace().chain(["--help"])).ok();

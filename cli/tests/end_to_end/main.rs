@@ -9,6 +9,7 @@ mod onnx;
 mod processes;
 mod relay;
 
+mod calibrate;
 mod demo;
 mod failures;
 mod fetch;

@@ -15,6 +15,8 @@ use crate::{ElementType, Error, ErrorKind, Result, Tensor};
 const MIN_PROBABILITY: f32 = 1e-30;
 /// How far the sum of an output may be from 1 for it to count as probabilities.
 const PROBABILITY_SUM_TOLERANCE: f64 = 1e-3;
+/// Stands for an infinite distance: a NaN came out.
+const WORST: f64 = 1e9;
 /// One-sided confidence of a distance's upper bound.
 const UPPER: f64 = 0.95;
 
@@ -241,8 +243,8 @@ impl Judgement {
             let (mean, _) = mean_and_error(&distances);
             return Self::Distance {
                 name: measure,
-                mean: finite(mean),
-                upper: finite(mean_upper(&distances, UPPER)),
+                mean: for_table(mean),
+                upper: for_table(mean_upper(&distances, UPPER)),
             };
         }
         let drop = drop_of(references, truth, outcomes);
@@ -255,11 +257,11 @@ impl Judgement {
         let (lower, upper) = clopper_pearson(same, rate.images, CONFIDENCE);
         Self::Agreement {
             same,
-            agreement: same as f64 / rate.images.max(1) as f64,
-            lower,
-            upper,
-            flips_pp: 100.0 * rate.estimate,
-            max_drop_pp: 100.0 * rate.upper,
+            agreement: for_table(same as f64 / rate.images.max(1) as f64),
+            lower: for_table(lower),
+            upper: for_table(upper),
+            flips_pp: for_table(100.0 * rate.estimate),
+            max_drop_pp: for_table(100.0 * rate.upper),
             drop,
         }
     }
@@ -311,15 +313,19 @@ fn drop_of(
     let margin = t_quantile(f64::midpoint(1.0, CONFIDENCE), losses.len() - 1) * error;
     Some(Drop {
         images: losses.len(),
-        pp: 100.0 * mean,
-        lower_pp: 100.0 * (mean - margin),
-        upper_pp: 100.0 * (mean + margin),
+        pp: for_table(100.0 * mean),
+        lower_pp: for_table(100.0 * (mean - margin)),
+        upper_pp: for_table(100.0 * (mean + margin)),
     })
 }
 
-/// JSON has no infinity.
-fn finite(x: f64) -> f64 {
-    if x.is_finite() { x } else { f64::MAX / 1e3 }
+/// To a millionth, so that JSON brings back the same number; JSON has no infinity.
+pub(super) fn for_table(x: f64) -> f64 {
+    if x.is_finite() {
+        (x * 1e6).round() / 1e6
+    } else {
+        WORST
+    }
 }
 
 #[cfg(test)]
@@ -403,7 +409,7 @@ mod tests {
         let Judgement::Distance { mean, upper, .. } = judged else {
             panic!("{judged:?}");
         };
-        assert!((mean - 0.03).abs() < 1e-12 && upper > mean);
+        assert!((mean - 0.03).abs() < 1e-9 && upper > mean);
         assert!((judged.max_drop_pp() - 100.0 * upper).abs() < 1e-9);
         let broken = [&Outcome::Distance(f64::INFINITY)];
         let text = serde_json::to_string(&Judgement::of(Measure::L2, &[], &[], &broken)).unwrap();

@@ -91,9 +91,9 @@ pub struct Message {
 /// How far the answers are from the whole model's, in percentage points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Loss {
-    pub(super) lower_pp: f64,
-    pub(super) estimate_pp: f64,
-    pub(super) upper_pp: f64,
+    pub(super) lower: f64,
+    pub(super) estimate: f64,
+    pub(super) upper: f64,
 }
 
 impl Lab {
@@ -226,9 +226,9 @@ impl Lab {
         if self.measure == Measure::Agreement {
             let rate = flips(&self.references, &outcomes);
             return Loss {
-                lower_pp: 100.0 * rate.lower,
-                estimate_pp: 100.0 * rate.estimate,
-                upper_pp: 100.0 * rate.upper,
+                lower: 100.0 * rate.lower,
+                estimate: 100.0 * rate.estimate,
+                upper: 100.0 * rate.upper,
             };
         }
         let distances: Vec<f64> = outcomes
@@ -241,9 +241,9 @@ impl Lab {
         let (mean, error) = mean_and_error(&distances);
         let margin = t_quantile(0.95, distances.len().saturating_sub(1)) * error;
         Loss {
-            lower_pp: 100.0 * (mean - margin),
-            estimate_pp: 100.0 * mean,
-            upper_pp: 100.0 * (mean + margin),
+            lower: 100.0 * (mean - margin),
+            estimate: 100.0 * mean,
+            upper: 100.0 * (mean + margin),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::fidelity::for_table;
 use super::lab::{Lab, LabOptions, Message};
 use super::resume::{Progress, key};
 use super::search::{Ladder, Rung, search};
@@ -113,7 +114,7 @@ pub(super) fn bytes<'a>(codec: String, messages: impl Iterator<Item = &'a Messag
     let count = lengths.len();
     CodecBytes {
         codec,
-        mean: lengths.iter().sum::<usize>() as f64 / count.max(1) as f64,
+        mean: for_table(lengths.iter().sum::<usize>() as f64 / count.max(1) as f64),
         p95: lengths
             .get((count * 95).div_ceil(100).saturating_sub(1))
             .copied()

@@ -13,7 +13,8 @@ use crate::schedule::{Levels, PhotoCodec, Precision, Quantisation};
 
 /// Levels that are tried; fp32 follows.
 pub(super) const LEVELS: &[u32] = &[
-    2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512, 1024,
+    2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512,
+    768, 1024, 2048,
 ];
 /// Qualities of a lossy photo that are tried.
 pub(super) const QUALITIES: &[u8] = &[5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98];
@@ -88,10 +89,13 @@ pub(super) fn search(lab: &Lab, cut: usize, ladders: &mut [Ladder]) -> Result<()
     .run(ladders)
 }
 
+/// One list a way of sending, one observation a photo.
+type Observed = Result<Vec<Vec<Observation>>>;
+
 /// The search, whatever it is that observes and judges.
 struct Search<'a> {
     images: usize,
-    observe: &'a dyn Fn(&[Sent], Range<usize>) -> Result<Vec<Vec<Observation>>>,
+    observe: &'a (dyn Fn(&[Sent], Range<usize>) -> Observed + 'a),
     loss: &'a dyn Fn(&[Observation]) -> Loss,
 }
 
@@ -158,11 +162,11 @@ impl Search<'_> {
         let hopeless = losses
             .iter()
             .rev()
-            .find(|(_, loss)| loss.lower_pp > MAX_USEFUL_PP);
+            .find(|(_, loss)| loss.lower > MAX_USEFUL_PP);
         let start = hopeless.map_or(0, |(i, _)| i + 1);
         let fine = losses
             .iter()
-            .find(|(i, loss)| *i >= start && loss.estimate_pp <= FINE_PP);
+            .find(|(i, loss)| *i >= start && loss.estimate <= FINE_PP);
         let end = fine.map_or(finest, |(i, _)| *i);
         (start.min(end)..=end).collect()
     }
@@ -176,8 +180,8 @@ impl Search<'_> {
             .rposition(|r| full(r) && !r.sent.is_exact());
         let next = finest.filter(|&i| {
             i + 1 < ladder.rungs.len()
-                && (self.loss)(&ladder.rungs[i].observed).upper_pp > FINE_BOUND_PP
-                && (self.loss)(&ladder.rungs[i].observed).estimate_pp > FINE_PP
+                && (self.loss)(&ladder.rungs[i].observed).upper > FINE_BOUND_PP
+                && (self.loss)(&ladder.rungs[i].observed).estimate > FINE_PP
         });
         next.map_or_else(Vec::new, |i| vec![i + 1])
     }
@@ -188,4 +192,105 @@ fn every_third(rungs: usize) -> Vec<usize> {
     (0..rungs)
         .filter(|&i| i % STRIDE == STRIDE - 1 || i == last)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::calibrate::Outcome;
+
+    const IMAGES: usize = 200;
+
+    fn levels(sent: Sent) -> Option<u32> {
+        match sent {
+            Sent::Packed(_, Precision::Levels(levels)) => Some(levels.get()),
+            Sent::Packed(_, Precision::Raw) | Sent::Photo(_) => None,
+        }
+    }
+
+    /// Measures a model whose loss is `loss_pp(levels, photo)`, and counts its runs.
+    fn measured(images: usize, loss_pp: impl Fn(u32, usize) -> f64) -> (Vec<Ladder>, usize) {
+        let runs = RefCell::new(0);
+        let observe = |sent: &[Sent], images: Range<usize>| {
+            let one = |sent: &Sent, image| Observation {
+                outcome: Outcome::Distance(levels(*sent).map_or(0.0, |l| loss_pp(l, image))),
+                messages: Vec::new(),
+            };
+            *runs.borrow_mut() += sent.len() * images.len();
+            let list = |sent| images.clone().map(|image| one(sent, image)).collect();
+            Ok(sent.iter().map(list).collect())
+        };
+        let loss = |observed: &[Observation]| {
+            let distance = |o: &Observation| match o.outcome {
+                Outcome::Distance(distance) => distance,
+                Outcome::Class { .. } => f64::NAN,
+            };
+            let mean = observed.iter().map(distance).sum::<f64>() / observed.len() as f64;
+            Loss {
+                lower: mean,
+                estimate: mean,
+                upper: mean,
+            }
+        };
+        let mut ladders = Ladder::all(1).unwrap();
+        Search {
+            images,
+            observe: &observe,
+            loss: &loss,
+        }
+        .run(&mut ladders)
+        .unwrap();
+        (ladders, runs.into_inner())
+    }
+
+    fn full(ladder: &Ladder, images: usize) -> Vec<u32> {
+        let full = ladder.rungs.iter().filter(|r| r.observed.len() == images);
+        full.filter_map(|rung| levels(rung.sent)).collect()
+    }
+
+    #[test]
+    fn the_levels_around_the_limits_see_every_photo_and_the_others_do_not() {
+        let (ladders, runs) = measured(IMAGES, |levels, _| 40.0 / f64::from(levels * levels));
+        // 5 points at 2.8 levels, 0.05 at 28.
+        let full = full(&ladders[0], IMAGES);
+        assert_eq!(full.first(), Some(&3), "{full:?}");
+        assert!(full.contains(&28) && !full.contains(&48), "{full:?}");
+        assert!(runs < IMAGES * LEVELS.len() * 2 / 3, "{runs} runs");
+        let exact = &ladders[1].rungs[0];
+        assert!(exact.sent.is_exact());
+        assert_eq!(
+            exact.observed.len(),
+            FIRST_ROUND,
+            "a dozen photos tell its bytes"
+        );
+    }
+
+    #[test]
+    fn what_the_first_photos_do_not_show_is_found_on_all_of_them() {
+        let late = |levels: u32, image: usize| match image {
+            100.. if levels < 500 => 2.0,
+            _ => 0.0,
+        };
+        let (ladders, _) = measured(IMAGES, late);
+        assert!(full(&ladders[0], IMAGES).contains(&512));
+    }
+
+    #[test]
+    fn a_model_that_nothing_suits_is_measured_to_the_finest() {
+        let (ladders, _) = measured(IMAGES, |_, _| 50.0);
+        assert_eq!(full(&ladders[0], IMAGES), [2048]);
+    }
+
+    #[test]
+    fn a_few_photos_are_all_used_at_once() {
+        let (ladders, _) = measured(5, |levels, _| 40.0 / f64::from(levels));
+        assert!(
+            ladders[0]
+                .rungs
+                .iter()
+                .all(|rung| matches!(rung.observed.len(), 0 | 5))
+        );
+    }
 }

@@ -157,9 +157,10 @@ fn cheapest<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Option<Candi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::Profile;
+    use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow, CodecBytes, Profile, Sent};
+    use crate::calibrate::{FlipRate, Judgement, Measure};
     use crate::schedule::fixtures::manifest;
-    use crate::schedule::{Levels, LinkPrior, LinkSample};
+    use crate::schedule::{Levels, LinkPrior, LinkSample, Quantisation};
 
     const ALL_READY: &[usize] = &[0, 1, 2, 3];
     const PHOTO: PhotoCodec = PhotoCodec::Jpeg(90);
@@ -206,6 +207,81 @@ mod tests {
                 .iter()
                 .any(|p| matches!(p, Plan::Split { cut: 1, .. }))
         );
+    }
+
+    #[test]
+    fn a_calibrated_bundle_sends_nothing_above_the_limit() {
+        let table = Calibration {
+            format: CALIBRATION_FORMAT,
+            images: 100,
+            with_truth: 0,
+            measure: Measure::Agreement,
+            rows: (0..3)
+                .flat_map(|cut| [(4, 3.0), (16, 0.8), (64, 0.3)].map(|(l, pp)| row(cut, l, pp)))
+                .chain([raw(1)])
+                .collect(),
+        };
+        for limit in [0.0, 0.2, 0.5, 1.0, 5.0] {
+            let plans = calibrated_plans(&manifest(), &table, limit);
+            for (plan, bytes) in &plans {
+                let Plan::Split { cut, precision, .. } = plan else {
+                    continue;
+                };
+                let allowed = table.allowed(*cut, limit).unwrap();
+                assert!(allowed.max_drop_pp <= limit, "{plan} at {limit}");
+                assert_eq!(*bytes, Some(allowed.bytes_mean));
+                let coarsest = [(3.0, 4), (0.8, 16), (0.3, 64)];
+                let expected = coarsest.iter().find(|(pp, _)| *pp <= limit);
+                let found = match precision {
+                    Precision::Levels(levels) => Some(levels.get()),
+                    Precision::Raw => None,
+                };
+                assert_eq!(
+                    found,
+                    expected.map(|(_, levels)| *levels),
+                    "{plan} at {limit}"
+                );
+            }
+            // Below every bound cut 1 has fp32, the others have nothing; the photo is lossless.
+            let cuts = if limit < 0.3 { 3 } else { 4 };
+            assert_eq!(plans.len(), cuts, "{plans:?}");
+            let photo = plans
+                .iter()
+                .any(|(p, _)| *p == Plan::Photo(PhotoCodec::WebP));
+            assert_eq!(photo, limit < 0.3, "{plans:?}");
+        }
+    }
+
+    fn row(cut: usize, levels: u32, max_drop_pp: f64) -> CalibrationRow {
+        let rate = FlipRate {
+            seen: 0,
+            images: 100,
+            estimate: 0.0,
+            lower: 0.0,
+            upper: max_drop_pp / 100.0,
+        };
+        CalibrationRow {
+            cut,
+            sent: Sent::Packed(
+                Quantisation::Plain,
+                Precision::Levels(Levels::new(levels).unwrap()),
+            ),
+            images: 100,
+            bytes: vec![CodecBytes {
+                codec: "zstd".to_owned(),
+                mean: 10.0 * f64::from(levels),
+                p95: 1,
+            }],
+            fidelity: Judgement::of_flips(&rate, None),
+        }
+    }
+
+    fn raw(cut: usize) -> CalibrationRow {
+        CalibrationRow {
+            sent: Sent::Packed(Quantisation::Plain, Precision::Raw),
+            images: 12,
+            ..row(cut, 1000, 100.0)
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Bundles of small models, made, opened, cut and run on ONNX Runtime.
 
+mod calibrated;
 mod tampered;
 
 use std::path::PathBuf;
@@ -35,6 +36,12 @@ impl Workshop {
                 .write(&self.path(), &options(&draft), &|_, _, _| {})
                 .unwrap(),
         )
+    }
+
+    /// In place of one that may be there.
+    fn bundle_anew(&self) -> Arc<Bundle> {
+        let _ = std::fs::remove_dir_all(self.path());
+        self.bundle(&typical())
     }
 
     fn path(&self) -> PathBuf {
