@@ -1,13 +1,13 @@
 //! How fast activations are packed and unpacked, in bytes of fp32 a second, and how small they get.
 //!
-//! `cargo bench -p dyno-core --bench pack`; the sizes are printed before the times. The tensors are
+//! `cargo bench -p dyno-core --features internals --bench pack`; the sizes are printed before the times. The tensors are
 //! made here: smooth maps with some noise, cut off at zero (ResNet-18's layer1) or not (a
 //! linear bottleneck).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dyno_core::bundle::Cut;
-use dyno_core::pack::kernels::KernelSet;
+use dyno_core::pack::internals::KernelSet;
 use dyno_core::pack::{Packer, unpack};
 use dyno_core::schedule::{Codec, Levels, Precision};
 use dyno_core::{ElementType, TensorSpec};

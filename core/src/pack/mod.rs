@@ -8,8 +8,8 @@ mod codec;
 mod context;
 mod decode;
 mod encode;
-#[cfg(feature = "kernels")]
-pub mod kernels;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod quantise;
 mod shuffle;
 mod simd;

@@ -100,15 +100,15 @@ mod tests {
         // From long to short, so that buffers hold leftovers; 6 MiB needs a real window.
         for bytes in [6 << 20, 5000, 200] {
             let plain = sample(bytes);
-            let mut coded = vec![1, 2];
-            codec.encode(&plain, &mut coded).unwrap();
-            let coded = &coded[2..];
-            assert!(!smaller || coded.len() < plain.len());
+            let mut payload = vec![1, 2];
+            codec.encode(&plain, &mut payload).unwrap();
+            let payload = &payload[2..];
+            assert!(!smaller || payload.len() < plain.len());
             let mut back = vec![9; bytes];
-            codec.decode(coded, &mut back).unwrap();
+            codec.decode(payload, &mut back).unwrap();
             assert_eq!(back, plain);
             for wrong in [0, 1, bytes - 1, bytes + 1, 1 << 20] {
-                let error = codec.decode(coded, &mut vec![0; wrong]).unwrap_err();
+                let error = codec.decode(payload, &mut vec![0; wrong]).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::InvalidActivation);
             }
         }

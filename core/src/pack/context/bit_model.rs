@@ -48,7 +48,7 @@ impl BitModel {
     reason = "a share of a 22-bit distance"
 )]
 fn scaled(distance: u32, weight: u64) -> u32 {
-    (u64::from(distance) * weight >> 16) as u32
+    ((u64::from(distance) * weight) >> 16) as u32
 }
 
 /// 2^16 / (n + 1.5).

@@ -113,17 +113,19 @@ pub(super) fn walk_channels<C: Code, B: BitCoder, const N: usize>(
 ) {
     let width = geometry.width;
     let mut left = [geometry.background; N];
-    for x in 0..width {
-        for lane in 0..N {
-            let around = Neighbours {
-                left: left[lane],
-                above: left[lane],
-                above_left: left[lane],
-                above_right: left[lane],
-            };
-            let code = lanes[lane].step(around, codes[lane][x]);
-            codes[lane][x] = code;
-            left[lane] = code.into();
+    let mut firsts = codes.each_mut().map(|plane| plane.iter_mut());
+    for _ in 0..width {
+        for ((lane, codes), left) in lanes.iter_mut().zip(&mut firsts).zip(&mut left) {
+            if let Some(code) = codes.next() {
+                let around = Neighbours {
+                    left: *left,
+                    above: *left,
+                    above_left: *left,
+                    above_right: *left,
+                };
+                *code = lane.step(around, *code);
+                *left = (*code).into();
+            }
         }
     }
     for y in 1..geometry.height {
@@ -162,7 +164,7 @@ pub(super) fn walk_channels<C: Code, B: BitCoder, const N: usize>(
 fn step_of(value: u32) -> usize {
     let value = value + 1;
     let octave = value.ilog2();
-    let within =
-        (u64::from(value) * u64::from(STEPS_PER_OCTAVE) >> octave) as u32 % STEPS_PER_OCTAVE;
+    // A value is below 2^21: 24 times a code.
+    let within = ((value * STEPS_PER_OCTAVE) >> octave) % STEPS_PER_OCTAVE;
     (octave * STEPS_PER_OCTAVE + within) as usize
 }

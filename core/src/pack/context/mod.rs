@@ -8,6 +8,10 @@
 //! learnt at `prepare` would have gained.
 //!
 //! All arithmetic is of integers: phone and server cannot disagree.
+#![expect(
+    clippy::inline_always,
+    reason = "the walk over the elements is one loop, for the encoder and for the decoder"
+)]
 
 mod bit_model;
 mod lane;
@@ -107,14 +111,18 @@ pub(super) fn encode<C: Code>(
             let (lane, codes) = one.encoder(shape);
             let mut lanes = [lane];
             walk(&mut lanes, shape, [codes]);
-            lanes.into_iter().for_each(|lane| lane.coder.finish());
+            for lane in lanes {
+                lane.coder.finish();
+            }
         }
         [one, two] => {
             let ((one, codes_of_one), (two, codes_of_two)) =
                 (one.encoder(shape), two.encoder(shape));
             let mut lanes = [one, two];
             walk(&mut lanes, shape, [codes_of_one, codes_of_two]);
-            lanes.into_iter().for_each(|lane| lane.coder.finish());
+            for lane in lanes {
+                lane.coder.finish();
+            }
         }
         _ => {}
     });
@@ -240,8 +248,9 @@ fn in_parallel<C: Code>(
         for share in shares {
             scope.spawn(move || share.chunks_mut(2).for_each(run));
         }
-        own.into_iter()
-            .for_each(|share| share.chunks_mut(2).for_each(run));
+        if let Some(share) = own {
+            share.chunks_mut(2).for_each(run);
+        }
     });
 }
 
@@ -296,6 +305,8 @@ fn invalid(message: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)] // small numbers
+
     use super::*;
 
     /// Sparse codes with hills, as a ReLU leaves them.

@@ -190,6 +190,8 @@ fn shortest(low: u64, range: u64) -> (u64, bool) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)] // small numbers
+
     use super::super::bit_model::BitModel;
     use super::*;
 

@@ -31,8 +31,8 @@ pub(super) const MODELS: usize = PLACE + PLACE_MODELS * (BUCKETS - 1 - SMALL_BUC
 pub(super) struct Alphabet {
     /// The greatest code, 1 to 65,535.
     last: u32,
-    /// Least code whose distance is written: 1 where zero is told apart first.
-    least: u32,
+    /// Lowest code whose distance is written: 1 where zero is told apart first.
+    lowest: u32,
     /// Greatest bucket of a distance.
     last_bucket: u32,
 }
@@ -41,17 +41,17 @@ impl Alphabet {
     /// Codes 0 to `last` (at most 65,535); `zero_apart` for data that are zero more often than near
     /// zero, as behind a ReLU.
     pub(super) const fn new(last: u32, zero_apart: bool) -> Self {
-        let least = zero_apart as u32;
+        let lowest = zero_apart as u32;
         Self {
             last,
-            least,
-            last_bucket: bucket_of(last.saturating_sub(least)),
+            lowest,
+            last_bucket: bucket_of(last.saturating_sub(lowest)),
         }
     }
 
     /// Whether zero is told apart first.
     pub(super) const fn zero_apart(self) -> bool {
-        self.least == 1
+        self.lowest == 1
     }
 
     /// Codes one element; `predicted` is where its context expects it.
@@ -69,48 +69,20 @@ impl Alphabet {
             return 0;
         }
         let place = self.place_of(predicted);
-        let distance = self.distance(place, code);
+        let distance = place.distance(code);
         let distance = gamma(coder, models, self.last_bucket, distance);
-        self.at_distance(place, distance)
+        place.at_distance(distance)
     }
 
     /// The prediction within the alphabet, and how far both sides reach as far as they mirror.
     #[inline(always)]
     fn place_of(self, predicted: u32) -> Place {
-        let predicted = predicted.clamp(self.least, self.last);
-        let (below, above) = (predicted - self.least, self.last - predicted);
+        let predicted = predicted.clamp(self.lowest, self.last);
+        let (below, above) = (predicted - self.lowest, self.last - predicted);
         Place {
             predicted,
             mirrored: below.min(above),
             above_is_longer: above > below,
-        }
-    }
-
-    /// 0 where predicted, then 1 below, 2 above, 3 two below, … and straight on where one side ends.
-    #[inline(always)]
-    fn distance(self, place: Place, code: u32) -> u32 {
-        let apart = code.abs_diff(place.predicted);
-        if apart <= place.mirrored {
-            (2 * apart).wrapping_sub(u32::from(code < place.predicted))
-        } else {
-            place.mirrored.wrapping_add(apart)
-        }
-    }
-
-    /// Inverse of [`distance`](Self::distance).
-    #[inline(always)]
-    fn at_distance(self, place: Place, distance: u32) -> u32 {
-        let apart = distance.div_ceil(2);
-        let (apart, below) = if distance <= 2 * place.mirrored {
-            (apart, distance % 2 == 1)
-        } else {
-            (distance - place.mirrored, !place.above_is_longer)
-        };
-        if below {
-            // A distance too far wraps round to a code above the last.
-            place.predicted.wrapping_sub(apart)
-        } else {
-            place.predicted + apart
         }
     }
 }
@@ -120,6 +92,36 @@ struct Place {
     predicted: u32,
     mirrored: u32,
     above_is_longer: bool,
+}
+
+impl Place {
+    /// 0 where predicted, then 1 below, 2 above, 3 two below, … and straight on where one side ends.
+    #[inline(always)]
+    fn distance(self, code: u32) -> u32 {
+        let apart = code.abs_diff(self.predicted);
+        if apart <= self.mirrored {
+            (2 * apart).wrapping_sub(u32::from(code < self.predicted))
+        } else {
+            self.mirrored.wrapping_add(apart)
+        }
+    }
+
+    /// Inverse of [`distance`](Self::distance).
+    #[inline(always)]
+    fn at_distance(self, distance: u32) -> u32 {
+        let apart = distance.div_ceil(2);
+        let (apart, below) = if distance <= 2 * self.mirrored {
+            (apart, distance % 2 == 1)
+        } else {
+            (distance - self.mirrored, !self.above_is_longer)
+        };
+        if below {
+            // A distance too far wraps round to a code above the last.
+            self.predicted.wrapping_sub(apart)
+        } else {
+            self.predicted + apart
+        }
+    }
 }
 
 const fn bucket_of(distance: u32) -> u32 {
@@ -178,6 +180,8 @@ fn large(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation)] // small numbers
+
     use super::super::range_coder::{Decoder, Encoder};
     use super::*;
 
@@ -187,13 +191,13 @@ mod tests {
             for last in 1..40 {
                 let alphabet = Alphabet::new(last, zero_apart);
                 for predicted in 0..=last + 3 {
-                    let mut seen = vec![false; 64];
+                    let mut seen = [false; 64];
                     for code in u32::from(zero_apart)..=last {
                         let place = alphabet.place_of(predicted);
-                        let distance = alphabet.distance(place, code);
+                        let distance = place.distance(code);
                         assert!(distance <= last - u32::from(zero_apart));
                         assert!(bucket_of(distance) <= alphabet.last_bucket);
-                        assert_eq!(alphabet.at_distance(place, distance), code);
+                        assert_eq!(place.at_distance(distance), code);
                         assert!(!std::mem::replace(&mut seen[distance as usize], true));
                     }
                 }

@@ -77,7 +77,7 @@ impl Kernels {
     }
 
     /// Every set, the scalar one first.
-    #[cfg(any(test, feature = "kernels"))]
+    #[cfg(any(test, feature = "internals"))]
     pub(super) fn available() -> impl Iterator<Item = Self> {
         Set::ALL
             .iter()
@@ -87,7 +87,7 @@ impl Kernels {
     }
 
     /// What benchmarks call the set.
-    #[cfg(any(test, feature = "kernels"))]
+    #[cfg(any(test, feature = "internals"))]
     pub(super) const fn name(self) -> &'static str {
         match self.0 {
             Set::Scalar => "scalar",

@@ -1,11 +1,33 @@
-//! Packing without a codec, with a set of kernels of the caller's choice instead of the CPU's best:
-//! for the benchmarks, which compare them. No part of the stable API (feature `kernels`).
+//! What benchmarks and fuzz targets need of the inside: packing with a set of kernels of the caller's
+//! choice instead of the CPU's best, and the context coder without a message around it. No part of
+//! the stable API (feature `internals`).
 
+use super::context::{Scratch, Shape, decode, encode};
 use super::quantise::{Quantiser, ValueRange};
 use super::simd::Kernels;
 use super::{shuffle, wire};
 use crate::schedule::{Levels, Precision};
 use crate::{Error, ErrorKind, Result};
+
+/// Decodes a payload of the context codec and encodes what it held: the same bytes, unless it is
+/// refused.
+///
+/// `background` is the code of 0.0 of a signed tensor. Fails with
+/// [`ErrorKind::InvalidActivation`] if the payload is not one for `shape` and `levels`.
+pub fn recode_context(
+    payload: &[u8],
+    shape: &[usize],
+    levels: Levels,
+    background: Option<u32>,
+) -> Result<Vec<u8>> {
+    let shape_and_codes = Shape::new(shape, levels.get() - 1, background);
+    let mut codes = vec![0u16; shape.iter().product()];
+    let mut scratch = Scratch::default();
+    decode(payload, &shape_and_codes, &mut scratch, &mut codes)?;
+    let mut again = Vec::new();
+    encode(&mut codes, &shape_and_codes, &mut scratch, &mut again);
+    Ok(again)
+}
 
 /// A set of kernels that this CPU can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
