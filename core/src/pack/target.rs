@@ -20,6 +20,8 @@ const FIRST_SHARE: f64 = 0.8;
 const MARGIN: f64 = 1.01;
 /// A message that fills this much of its room is not tried again.
 const GOOD_ENOUGH: f64 = 0.97;
+/// Messages made where one of them fits.
+const USUAL_PACKS: usize = 2;
 /// Most messages made.
 const MAX_PACKS: usize = 3;
 
@@ -97,15 +99,18 @@ impl Packer {
             share = payload / information(levels).max(1.0);
             if message.len() > max_bytes {
                 too_fine = levels.get();
+                if best.is_some() {
+                    break;
+                }
                 continue;
             }
-            let full = payload >= GOOD_ENOUGH * room;
+            let done = payload >= GOOD_ENOUGH * room || packs >= USUAL_PACKS;
             best = Some(Fitted {
                 message,
                 levels,
                 packs,
             });
-            if full {
+            if done {
                 break;
             }
         }
@@ -232,7 +237,7 @@ mod tests {
                     assert_eq!(fitted.message, same);
                     packs.push(fitted.packs);
                     if codec == Codec::Context && fitted.levels.get() < 300 && values.len() > 100 {
-                        let finer = Levels::new(fitted.levels.get() * 5 / 4 + 1).unwrap();
+                        let finer = Levels::new(fitted.levels.get() * 3 / 2 + 2).unwrap();
                         let finer = packer
                             .pack(&cut, &[&values], Precision::Levels(finer), codec)
                             .unwrap();
