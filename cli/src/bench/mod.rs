@@ -3,6 +3,7 @@
 mod bare;
 mod memory;
 mod overhead;
+mod plot;
 
 use anyhow::Result;
 use clap::Subcommand;
