@@ -71,7 +71,9 @@ impl Ladder {
         if cut == 0 {
             let jpeg = QUALITIES.iter().map(|&q| Sent::Photo(PhotoCodec::Jpeg(q)));
             ladders.push(Self::new(jpeg));
-            ladders.push(Self::new([Sent::Photo(PhotoCodec::WebP)]));
+            let webp = QUALITIES.iter().map(|&q| Sent::Photo(PhotoCodec::WebP(q)));
+            ladders.push(Self::new(webp));
+            ladders.push(Self::new([Sent::Photo(PhotoCodec::WebPLossless)]));
         }
         Ok(ladders)
     }

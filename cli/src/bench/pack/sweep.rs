@@ -11,7 +11,7 @@ use dyno_core::schedule::{Levels, PhotoCodec, Precision, Quantisation};
 use super::row::Row;
 
 /// Photos on which everything is measured.
-const FIRST_PHOTOS: usize = 64;
+const FIRST_PHOTOS: usize = 32;
 /// Qualities of photos at cut 0.
 const QUALITIES: &[u8] = &[5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95];
 
@@ -55,8 +55,10 @@ impl Sweep<'_> {
         let mut kinds: Vec<Vec<Sent>> = Quantisation::ALL.iter().map(packed).collect();
         if cut == 0 {
             let jpeg = QUALITIES.iter().map(|&q| PhotoCodec::Jpeg(q));
-            let photos = jpeg.chain([PhotoCodec::WebP]);
-            kinds.push(photos.map(Sent::Photo).collect());
+            kinds.push(jpeg.map(Sent::Photo).collect());
+            let webp = QUALITIES.iter().map(|&q| PhotoCodec::WebP(q));
+            let webp = webp.chain([PhotoCodec::WebPLossless]);
+            kinds.push(webp.map(Sent::Photo).collect());
         }
         kinds
     }
