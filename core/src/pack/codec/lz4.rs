@@ -1,5 +1,7 @@
 //! LZ4 blocks, the paper's codec: no header, so the size comes from the cut alone.
 
+use std::fmt;
+
 use lz4_flex::block as lz4;
 
 use super::planes::ByteCodec;
@@ -8,17 +10,26 @@ use crate::Result;
 use crate::schedule::Codec;
 
 /// LZ4, with the buffer that it writes to.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Lz4 {
     coded: Vec<u8>,
+    /// Made when first used.
+    table: Option<Box<lz4::CompressTable>>,
+}
+
+impl fmt::Debug for Lz4 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lz4").finish_non_exhaustive()
+    }
 }
 
 impl ByteCodec for Lz4 {
     fn encode(&mut self, plain: &[u8], payload: &mut Vec<u8>) -> Result<()> {
         let bound = lz4::get_maximum_output_size(plain.len());
         self.coded.resize(bound.max(self.coded.len()), 0);
-        let written =
-            lz4::compress_into(plain, &mut self.coded).map_err(|e| failed(Codec::Lz4, e))?;
+        let table = self.table.get_or_insert_default();
+        let written = lz4::compress_into_with_table(plain, &mut self.coded, table)
+            .map_err(|e| failed(Codec::Lz4, e))?;
         payload.extend(&self.coded[..written]);
         Ok(())
     }
