@@ -25,16 +25,17 @@ demo: setup ## Prepare the shipped model, serve it, run photos over links of fal
 test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
 	$(CARGO) build -p dyno-cli -p dyno-server --bins
 	$(CARGO) test --workspace
+	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack
 	@scripts/skipped.sh
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features dyno-core/internals -- -D warnings
 
 bench: setup ## Criterion benchmarks
 	$(CARGO) bench --workspace --features dyno-core/internals
 
-fuzz: ## Each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
+fuzz: ## Each fuzz target for a minute (needs a nightly toolchain; installs cargo-fuzz)
 	@scripts/fuzz.sh
 
 fuzz-seeds: setup ## Write the fuzz targets' seeds again, from the shipped model

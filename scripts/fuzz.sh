@@ -2,10 +2,13 @@
 # Runs the fuzz targets, or those named, for SECONDS_EACH seconds each (60 unless set), from fuzz/seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
-  echo "skipped: fuzzing needs a nightly toolchain and cargo-fuzz" \
-    "(rustup toolchain install nightly; cargo install cargo-fuzz)" >&2
+skip() {
+  echo "skipped: fuzzing needs $1" >&2
   exit 0
+}
+cargo +nightly --version >/dev/null 2>&1 || skip "a nightly toolchain (rustup toolchain install nightly)"
+if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
+  cargo install cargo-fuzz --version 0.13.2 --locked || skip "cargo-fuzz (cargo install cargo-fuzz)"
 fi
 [ $# -gt 0 ] || mapfile -t all < <(cargo +nightly fuzz list)
 for target in "${@:-${all[@]}}"; do

@@ -6,4 +6,4 @@ if [ -z "${DYNO_TEST_DATA:-}" ]; then
 elif [ ! -d "$DYNO_TEST_DATA/models" ]; then
   echo "skipped: tests on real models and photos ($DYNO_TEST_DATA has no models/)"
 fi
-echo "not part of this: fuzzing (make fuzz), dependency checks (make deny), benchmarks (make bench)"
+echo "not part of this: longer fuzzing (make fuzz), 64-bit Arm (make arm64), dependency checks (make deny), benchmarks (make bench)"
