@@ -3,10 +3,10 @@
 CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
-.PHONY: help setup build demo test lint bench fuzz deny clean
+.PHONY: help setup build demo test lint bench fuzz fuzz-seeds arm64 deny clean
 
 help: ## List the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: ## Fetch ONNX Runtime into .dyno/ (unless ORT_DYLIB_PATH is set)
 	@scripts/setup.sh
@@ -32,10 +32,19 @@ lint: ## Formatting and clippy
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 bench: setup ## Criterion benchmarks
-	$(CARGO) bench --workspace
+	$(CARGO) bench --workspace --features dyno-core/internals
 
 fuzz: ## Each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)
 	@scripts/fuzz.sh
+
+fuzz-seeds: setup ## Write the fuzz targets' seeds again, from the shipped model
+	$(CARGO) run -q -p dyno-cli -- prepare models/shapes12.onnx --out .dyno/bundles/shapes12 \
+		--preprocess models/shapes12.toml --force
+	@mkdir -p fuzz/seeds/unpack fuzz/seeds/payload
+	$(CARGO) run -q -p dyno-core --example fuzz_seeds -- .dyno/bundles/shapes12 models/samples fuzz/seeds
+
+arm64: ## The packing tests on 64-bit Arm, under qemu (installs Debian packages; needs root)
+	@scripts/arm64.sh
 
 deny: ## Licences, advisories and sources of all dependencies (needs cargo-deny)
 	$(CARGO) deny check

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for SECONDS_EACH seconds (60 unless set).
+# Runs the fuzz targets, or those named, for SECONDS_EACH seconds each (60 unless set), from fuzz/seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
@@ -7,7 +7,11 @@ if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
     "(rustup toolchain install nightly; cargo install cargo-fuzz)" >&2
   exit 0
 fi
-for target in $(cargo +nightly fuzz list); do
+[ $# -gt 0 ] || mapfile -t all < <(cargo +nightly fuzz list)
+for target in "${@:-${all[@]}}"; do
   echo "fuzzing $target"
-  cargo +nightly fuzz run "$target" -- -max_total_time="${SECONDS_EACH:-60}"
+  mkdir -p "fuzz/corpus/$target" "fuzz/seeds/$target"
+  # The first folder takes what is found; seeds are only read.
+  cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+    -max_total_time="${SECONDS_EACH:-60}"
 done

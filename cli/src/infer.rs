@@ -42,7 +42,8 @@ pub(crate) struct Args {
     /// Levels at the cut, 2 to 65536, or raw for fp32.
     #[arg(long, default_value = "256", value_parser = precision)]
     levels: Precision,
-    /// Codec at the cut: raw, lz4 or zstd; at cut 0 also jpeg, jpeg:QUALITY, png or webp.
+    /// Codec at the cut: raw, lz4 or zstd; at cut 0 also jpeg or webp (quality 90),
+    /// jpeg:QUALITY, webp:QUALITY, png or webp-lossless.
     #[arg(long, default_value = "zstd", value_parser = any_codec)]
     codec: AnyCodec,
     /// Loss of accuracy, in percentage points, that what is sent may cause (calibrated bundles; 1
@@ -177,7 +178,10 @@ fn any_codec(text: &str) -> Result<AnyCodec, Error> {
         Err(_) => text.parse().map(AnyCodec::Photo).map_err(|_: Error| {
             Error::new(
                 ErrorKind::InvalidArgument,
-                format!("unknown codec '{text}': use raw, lz4, zstd, jpeg, jpeg:75, png or webp"),
+                format!(
+                    "unknown codec '{text}': use raw, lz4, zstd, jpeg, jpeg:75, webp, webp:75, png \
+                     or webp-lossless"
+                ),
             )
         }),
     }

@@ -1,12 +1,13 @@
 //! How fast activations are packed and unpacked, in bytes of fp32 a second, and how small they get.
 //!
-//! `cargo bench -p dyno-core --bench pack`; the sizes are printed before the times. The tensors are
+//! `cargo bench -p dyno-core --features internals --bench pack`; the sizes are printed before the times. The tensors are
 //! made here: smooth maps with some noise, cut off at zero (ResNet-18's layer1) or not (a
 //! linear bottleneck).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dyno_core::bundle::Cut;
+use dyno_core::pack::internals::KernelSet;
 use dyno_core::pack::{Packer, unpack};
 use dyno_core::schedule::{Codec, Levels, Precision};
 use dyno_core::{ElementType, TensorSpec};
@@ -90,5 +91,34 @@ fn pack(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, pack);
+/// What comes before and after the codec, with every set of kernels that the CPU can run: range,
+/// quantise and shuffle in one go, and the way back.
+fn kernels(c: &mut Criterion) {
+    let sample = Sample::new("relu 200704", [1, 64, 56, 56], -0.5, true);
+    let mut planes = Vec::new();
+    let mut values = vec![0.0; sample.values.len()];
+    for set in KernelSet::available() {
+        let mut group = c.benchmark_group(format!("kernels {}", set.name()));
+        group.throughput(Throughput::Bytes(sample.values.len() as u64 * 4));
+        for levels in [16, 256, 65_536] {
+            let levels = Levels::new(levels).unwrap();
+            let range = set.quantise(&sample.values, levels, &mut planes).unwrap();
+            group.bench_function(BenchmarkId::new("quantise", levels.get()), |b| {
+                b.iter(|| set.quantise(black_box(&sample.values), levels, &mut planes));
+            });
+            group.bench_function(BenchmarkId::new("dequantise", levels.get()), |b| {
+                b.iter(|| set.dequantise(black_box(&planes), range, levels, &mut values));
+            });
+        }
+        group.bench_function("shuffle fp32", |b| {
+            b.iter(|| set.shuffle(black_box(&sample.values), &mut planes));
+        });
+        group.bench_function("unshuffle fp32", |b| {
+            b.iter(|| set.unshuffle(black_box(&planes), &mut values));
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, kernels, pack);
 criterion_main!(benches);

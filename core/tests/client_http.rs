@@ -83,7 +83,7 @@ async fn a_right_answer_is_read_with_its_times_and_load() {
 async fn a_request_says_what_the_protocol_wants_it_to_say() {
     let server = TestServer::start(Script::Answer(right)).await;
     let transport = server.transport();
-    let photo = BodyKind::Photo(PhotoCodec::WebP);
+    let photo = BodyKind::Photo(PhotoCodec::WebPLossless);
     for kind in [BodyKind::Packed, photo] {
         transport.infer(request(kind, LONG)).await.unwrap();
     }

@@ -11,12 +11,15 @@ use libfuzzer_sys::fuzz_target;
 
 /// One element, odd sizes, several tensors, and more than one block of the bit shuffle.
 static CUTS: LazyLock<Vec<Cut>> = LazyLock::new(|| {
-    let cuts: [&[&[usize]]; 5] = [
+    let cuts: [&[&[usize]]; 7] = [
         &[&[1]],
         &[&[1, 3, 5, 5]],
         &[&[1, 3, 5, 5], &[1, 9]],
         &[&[1, 64, 7, 7]],
         &[&[2], &[1, 0], &[1025]],
+        // Two late cuts of the shipped model, behind a ReLU and not: the seeds are of them.
+        &[&[1, 320, 4, 4]],
+        &[&[1, 112, 4, 4]],
     ];
     cuts.iter()
         .enumerate()

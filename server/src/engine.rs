@@ -1,12 +1,16 @@
 //! What runs tails: the seam between HTTP and inference.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dyno_core::bundle::{Bundle, Cut, Manifest};
+use dyno_core::pack::{Unpacker, peek_cut};
 use dyno_core::pixels::{Frame, Photo};
 use dyno_core::runtime::{Activation, Cancel, SpanOptions, SpanRun, SpanStore};
-use dyno_core::{Error, ErrorKind, Result, Tensor, TensorData, pack};
+use dyno_core::{Error, ErrorKind, Result, Tensor, TensorData};
+
+/// Most unpackers that an engine keeps while nobody uses them; each holds the buffers of one tensor.
+const MAX_IDLE_UNPACKERS: usize = 8;
 
 /// What a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub trait TailEngine: Send + Sync + 'static {
     /// Fails with [`ErrorKind::InvalidActivation`], [`ErrorKind::UnsupportedActivation`] or
     /// [`ErrorKind::InvalidImage`]: the body is foreign bytes.
     fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
-        decode(self.manifest(), body, kind)
+        decode(self.manifest(), body, kind, &mut Unpacker::default())
     }
 
     /// Runs the tail, from the activation's cut to the model's outputs.
@@ -57,19 +61,40 @@ pub trait TailEngine: Send + Sync + 'static {
 pub struct BundleEngine {
     bundle: Arc<Bundle>,
     spans: SpanStore,
+    /// Those not in use, with their grown buffers.
+    unpackers: Mutex<Vec<Unpacker>>,
 }
 
 impl BundleEngine {
     /// An engine without any span built yet. Blocking: loads ONNX Runtime if nobody has.
     pub fn new(bundle: Arc<Bundle>, options: SpanOptions) -> Result<Self> {
         let spans = SpanStore::new(Arc::clone(&bundle), options)?;
-        Ok(Self { bundle, spans })
+        Ok(Self {
+            bundle,
+            spans,
+            unpackers: Mutex::default(),
+        })
     }
 }
 
 impl TailEngine for BundleEngine {
     fn manifest(&self) -> &Manifest {
         self.bundle.manifest()
+    }
+
+    fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
+        let idle = || {
+            self.unpackers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let mut unpacker = idle().pop().unwrap_or_default();
+        let activation = decode(self.manifest(), body, kind, &mut unpacker);
+        let mut idle = idle();
+        if idle.len() < MAX_IDLE_UNPACKERS {
+            idle.push(unpacker);
+        }
+        activation
     }
 
     fn run(&self, input: Activation, cancel: &Cancel) -> Result<SpanRun> {
@@ -114,12 +139,17 @@ pub(crate) fn work(
     })
 }
 
-fn decode(manifest: &Manifest, body: &[u8], kind: BodyKind) -> Result<Activation> {
+fn decode(
+    manifest: &Manifest,
+    body: &[u8],
+    kind: BodyKind,
+    unpacker: &mut Unpacker,
+) -> Result<Activation> {
     let preprocess = &manifest.preprocess;
     let frame = match kind {
         BodyKind::Packed => {
-            let cut = tail_cut(manifest, pack::peek_cut(body)?)?;
-            return Ok(Activation::new(cut.index, pack::unpack(body, cut)?));
+            let cut = tail_cut(manifest, peek_cut(body)?)?;
+            return Ok(Activation::new(cut.index, unpacker.unpack(body, cut)?));
         }
         BodyKind::Photo => Frame::stage(&Photo::decode(body)?.pixels()?, preprocess)?,
         BodyKind::StagedPhoto => Frame::decode(body, preprocess)?,

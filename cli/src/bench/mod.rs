@@ -4,6 +4,7 @@ mod bare;
 mod memory;
 mod overhead;
 mod pack;
+mod plot;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -371,12 +371,12 @@ mod tests {
             row(0, Some(32), 500.0, 0.2),
             photo(PhotoCodec::Jpeg(40), 300.0, 1.5),
             photo(PhotoCodec::Jpeg(80), 600.0, 0.6),
-            photo(PhotoCodec::WebP, 5000.0, 0.0),
+            photo(PhotoCodec::WebPLossless, 5000.0, 0.0),
         ]);
         assert_eq!(levels(table.allowed(0, 1.0)), Some(32));
         assert_eq!(table.allowed_photo(2.0), Some(PhotoCodec::Jpeg(40)));
         assert_eq!(table.allowed_photo(1.0), Some(PhotoCodec::Jpeg(80)));
-        assert_eq!(table.allowed_photo(0.1), Some(PhotoCodec::WebP));
+        assert_eq!(table.allowed_photo(0.1), Some(PhotoCodec::WebPLossless));
     }
 
     #[test]

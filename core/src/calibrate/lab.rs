@@ -1,7 +1,7 @@
 //! Sending photos through cuts and looking at what comes out.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::fidelity::{Judgement, Measure, Outcome, Reference, flips};
@@ -10,7 +10,7 @@ use super::parallel::{cores, in_parallel};
 use super::photos::PhotoSet;
 use super::truth::Truth;
 use crate::bundle::{Bundle, Cut, Sent};
-use crate::pack::{Packer, unpack};
+use crate::pack::{Packer, Unpacker};
 use crate::pixels::Frame;
 use crate::runtime::{Activation, Cancel, SpanOptions, SpanStore};
 use crate::schedule::{Codec, PhotoCodec, Plan, can_be_packed};
@@ -37,8 +37,35 @@ pub struct Lab {
     measure: Measure,
     references: Vec<Reference>,
     /// One a thread, each running one thread.
-    workers: Vec<SpanStore>,
+    workers: Vec<Worker>,
     cancel: Cancel,
+}
+
+/// What one thread works with.
+#[derive(Debug)]
+struct Worker {
+    spans: SpanStore,
+    /// Used by this thread alone; warm, so that times are those of the steady state.
+    tools: Mutex<Tools>,
+}
+
+#[derive(Debug, Default)]
+struct Tools {
+    packer: Packer,
+    unpacker: Unpacker,
+    message: Vec<u8>,
+}
+
+/// How much is measured of each way of sending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Detail {
+    /// What it does to the answer: one codec's message, since all carry the same.
+    Fidelity,
+    /// And the length of every codec's message.
+    Bytes,
+    /// And the time to read each.
+    Times,
 }
 
 /// One photo sent in one way.
@@ -46,7 +73,7 @@ pub struct Lab {
 pub struct Observation {
     /// What it did to the answer.
     pub outcome: Outcome,
-    /// One for each codec, in the order of [`Sent::plans`].
+    /// One for each codec, in the order of [`Sent::plans`]; none where only fidelity was asked for.
     pub messages: Vec<Message>,
 }
 
@@ -98,9 +125,14 @@ impl Lab {
             threads: 1,
             capacity: SPANS,
         };
-        let workers: Result<Vec<SpanStore>> = (0..cores().min(photos.files().len()))
-            .map(|_| SpanStore::new(bundle.clone(), span_options.clone()))
-            .collect();
+        let worker = |_| {
+            Ok(Worker {
+                spans: SpanStore::new(bundle.clone(), span_options.clone())?,
+                tools: Mutex::default(),
+            })
+        };
+        let workers: Result<Vec<Worker>> =
+            (0..cores().min(photos.files().len())).map(worker).collect();
         let mut lab = Self {
             bundle,
             photos,
@@ -159,18 +191,18 @@ impl Lab {
     }
 
     /// Sends each of `images` across `cut` in each of the ways `sent`: one list a way, one
-    /// observation an image. With `timed`, every codec's message is read as well.
+    /// observation an image.
     pub fn observe(
         &self,
         cut: usize,
         sent: &[Sent],
         images: Range<usize>,
-        timed: bool,
+        detail: Detail,
     ) -> Result<Vec<Vec<Observation>>> {
         let first = images.start;
         let rows = in_parallel(self.workers.len(), images.len(), |worker, i| {
             let image = first + i;
-            self.observe_one(worker, cut, sent, image, timed)
+            self.observe_one(worker, cut, sent, image, detail)
                 .map_err(|e| self.at(image, e))
         })?;
         let mut lists = vec![Vec::with_capacity(rows.len()); sent.len()];
@@ -221,17 +253,18 @@ impl Lab {
         cut: usize,
         sent: &[Sent],
         image: usize,
-        timed: bool,
+        detail: Detail,
     ) -> Result<Vec<Observation>> {
         let row = self.bundle.cut(cut)?;
         let activation = self.run(worker, self.input(image)?, cut)?;
-        let mut packer = Packer::default();
+        let tools = &self.worker(worker)?.tools;
+        let mut tools = tools.lock().unwrap_or_else(PoisonError::into_inner);
         let frame = self.frame(image)?;
         let one = |way: &Sent| {
             self.cancel.check()?;
             let (input, messages) = match *way {
                 Sent::Photo(codec) => self.through_photo(frame, codec)?,
-                Sent::Packed(..) => through_packing(&mut packer, row, &activation, *way, timed)?,
+                Sent::Packed(..) => through_packing(&mut tools, row, &activation, *way, detail)?,
             };
             let outputs = self.run_tail(worker, input)?;
             let reference = self.references.get(image).ok_or_else(no_photo)?;
@@ -286,11 +319,14 @@ impl Lab {
         if input.cut == to {
             return Ok(input);
         }
-        let store = self
-            .workers
+        let spans = &self.worker(worker)?.spans;
+        Ok(spans.run(input, to, &self.cancel)?.output)
+    }
+
+    fn worker(&self, worker: usize) -> Result<&Worker> {
+        self.workers
             .get(worker)
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no such worker"))?;
-        Ok(store.run(input, to, &self.cancel)?.output)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "there is no such worker"))
     }
 
     fn at(&self, image: usize, error: Error) -> Error {
@@ -303,11 +339,11 @@ impl Lab {
 
 /// What comes out of the message of the first codec; the others carry the same.
 fn through_packing(
-    packer: &mut Packer,
+    tools: &mut Tools,
     cut: &Cut,
     activation: &Activation,
     sent: Sent,
-    timed: bool,
+    detail: Detail,
 ) -> Result<(Activation, Vec<Message>)> {
     let tensors = activation.as_f32()?;
     let mut arrived = None;
@@ -320,17 +356,22 @@ fn through_packing(
             continue;
         };
         let started = Instant::now();
-        let message = packer.pack(cut, &tensors, precision, codec)?;
+        tools
+            .packer
+            .pack_into(cut, &tensors, precision, codec, &mut tools.message)?;
         let pack_ms = ms_since(started);
         let mut unpack_ms = 0.0;
-        if timed || arrived.is_none() {
+        if detail == Detail::Times || arrived.is_none() {
             let started = Instant::now();
-            let tensors = unpack(&message, cut)?;
+            let tensors = tools.unpacker.unpack(&tools.message, cut)?;
             unpack_ms = ms_since(started);
             arrived.get_or_insert(tensors);
         }
+        if detail == Detail::Fidelity {
+            break;
+        }
         messages.push(Message {
-            bytes: message.len(),
+            bytes: tools.message.len(),
             pack_ms,
             unpack_ms,
         });

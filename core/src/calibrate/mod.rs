@@ -18,7 +18,7 @@ mod truth;
 
 pub use fidelity::{Drop, Judgement, Measure, Outcome};
 pub use flips::FlipRate;
-pub use lab::{Lab, LabOptions, Message, Observation};
+pub use lab::{Detail, Lab, LabOptions, Message, Observation};
 pub use photos::{PhotoSet, Skipped};
 pub use run::{Calibrate, CalibrationSummary, calibrate};
 pub use truth::Truth;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::lab::{Lab, Loss, Observation};
+use super::lab::{Detail, Lab, Loss, Observation};
 use crate::Result;
 use crate::bundle::Sent;
 use crate::schedule::{Levels, PhotoCodec, Precision, Quantisation};
@@ -71,7 +71,9 @@ impl Ladder {
         if cut == 0 {
             let jpeg = QUALITIES.iter().map(|&q| Sent::Photo(PhotoCodec::Jpeg(q)));
             ladders.push(Self::new(jpeg));
-            ladders.push(Self::new([Sent::Photo(PhotoCodec::WebP)]));
+            let webp = QUALITIES.iter().map(|&q| Sent::Photo(PhotoCodec::WebP(q)));
+            ladders.push(Self::new(webp));
+            ladders.push(Self::new([Sent::Photo(PhotoCodec::WebPLossless)]));
         }
         Ok(ladders)
     }
@@ -79,7 +81,7 @@ impl Ladder {
 
 /// Measures `ladders` at `cut` on the lab's photos, as few of them as are needed.
 pub(super) fn search(lab: &Lab, cut: usize, ladders: &mut [Ladder]) -> Result<()> {
-    let observe = |sent: &[Sent], images| lab.observe(cut, sent, images, false);
+    let observe = |sent: &[Sent], images| lab.observe(cut, sent, images, Detail::Bytes);
     let loss = |observed: &[Observation]| lab.loss(observed);
     Search {
         images: lab.images(),

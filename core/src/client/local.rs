@@ -135,6 +135,12 @@ pub(super) fn labels(client: &Shared, outputs: &[Tensor]) -> Vec<Label> {
     }
 }
 
+/// Cores that pack one large activation together: phones have that many fast ones.
+fn pack_threads() -> usize {
+    const MAX_PACK_THREADS: usize = 4;
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_PACK_THREADS))
+}
+
 /// Packers that are not in use.
 #[derive(Debug, Default)]
 pub(super) struct Packers(Mutex<Vec<Packer>>);
@@ -142,7 +148,8 @@ pub(super) struct Packers(Mutex<Vec<Packer>>);
 impl Packers {
     fn take(&self) -> Packer {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop().unwrap_or_default()
+        idle.pop()
+            .unwrap_or_else(|| Packer::default().with_threads(pack_threads()))
     }
 
     fn put_back(&self, packer: Packer) {

@@ -60,7 +60,7 @@ impl Shared {
         let limit = limit(known.calibration, &config)?;
         if let Some((calibration, max_drop_pp)) = limit {
             let photo = calibration.allowed_photo(max_drop_pp);
-            config.photo = photo.unwrap_or(PhotoCodec::WebP);
+            config.photo = photo.unwrap_or(PhotoCodec::WebPLossless);
         }
         let policy = config.mode.policy();
         let has_server = transport.is_some();

@@ -1,10 +1,12 @@
 //! The one decoder: a message to the tensors of a cut, trusting nothing that it says.
 
+use super::codec::{Codecs, Frame, Grid};
+use super::elements_of;
 use super::quantise::Quantiser;
+use super::simd::Kernels;
 use super::wire::{self, Row};
-use super::{codec, elements_of, shuffle};
 use crate::bundle::Cut;
-use crate::schedule::{Codec, Levels, Precision};
+use crate::schedule::Precision;
 use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 
 /// Decodes a message into the tensors of `cut`, in the order and with the shapes of its row.
@@ -18,73 +20,75 @@ use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 /// message or does not fit the cut, and as [`Packer::pack`](super::Packer::pack) does for a cut
 /// that cannot be packed at all.
 pub fn unpack(message: &[u8], cut: &Cut) -> Result<Vec<Tensor>> {
-    let message = wire::read(message)?;
-    if message.cut != cut.index || message.tensors.len() != cut.tensors.len() {
-        return Err(invalid(format!(
-            "the message holds {} tensors of cut {}, expected {} of cut {}",
-            message.tensors.len(),
-            message.cut,
-            cut.tensors.len(),
-            cut.index
-        )));
+    Unpacker::default().unpack(message, cut)
+}
+
+/// Decodes messages as [`unpack`] does, and keeps its buffers between calls: about as many bytes as
+/// the largest tensor's codes, and zstd's context once that codec has been met.
+///
+/// What comes out depends on the arguments alone, not on what was unpacked before.
+#[derive(Debug, Default)]
+pub struct Unpacker {
+    codecs: Codecs,
+}
+
+impl Unpacker {
+    /// Lets up to `threads` cores work on one large tensor; 1 unless told.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.codecs.set_threads(threads);
+        self
     }
-    for (spec, (row, _)) in cut.tensors.iter().zip(&message.tensors) {
-        let elements = elements_of(spec)?;
-        if row.elements as usize != elements {
+
+    /// See [`unpack`].
+    pub fn unpack(&mut self, message: &[u8], cut: &Cut) -> Result<Vec<Tensor>> {
+        let message = wire::read(message)?;
+        if message.cut != cut.index || message.tensors.len() != cut.tensors.len() {
             return Err(invalid(format!(
-                "tensor '{}' has {} elements, expected {elements} for the shape {:?}",
-                spec.name, row.elements, spec.shape
+                "the message holds {} tensors of cut {}, expected {} of cut {}",
+                message.tensors.len(),
+                message.cut,
+                cut.tensors.len(),
+                cut.index
             )));
         }
-    }
-    cut.tensors
-        .iter()
-        .zip(&message.tensors)
-        .map(|(spec, (row, payload))| {
-            tensor(spec, row, payload)
-                .map_err(|e| e.context(format_args!("cut {}, tensor '{}'", cut.index, spec.name)))
-        })
-        .collect()
-}
-
-/// For a row whose elements are those of `spec`.
-fn tensor(spec: &TensorSpec, row: &Row, payload: &[u8]) -> Result<Tensor> {
-    if (row.precision, row.codec) == (Precision::Raw, Codec::Raw) {
-        let data = TensorData::from_le_bytes(spec.element, payload);
-        return Tensor::new(spec.shape.clone(), data);
-    }
-    let elements = row.elements as usize;
-    let planes_bytes = wire::planes_bytes(elements, row.precision);
-    let planes = codec::decode(row.codec, payload, planes_bytes)?;
-    if !shuffle::padding_is_zero(elements, &planes) {
-        return Err(invalid("bits behind the last element are set"));
-    }
-    let mut values = vec![0.0; elements];
-    shuffle::unshuffle(elements, &planes, |first, words| {
-        let values = &mut values[first..][..words.len()];
-        match row.precision {
-            Precision::Raw => {
-                for (x, &word) in values.iter_mut().zip(words) {
-                    *x = f32::from_bits(word);
-                }
-            }
-            Precision::Levels(levels) => {
-                check_codes(words, levels)?;
-                Quantiser::new(row.range, levels).dequantise(words, values);
+        for (spec, (row, _)) in cut.tensors.iter().zip(&message.tensors) {
+            let elements = elements_of(spec)?;
+            if row.elements as usize != elements {
+                return Err(invalid(format!(
+                    "tensor '{}' has {} elements, expected {elements} for the shape {:?}",
+                    spec.name, row.elements, spec.shape
+                )));
             }
         }
-        Ok(())
-    })?;
-    Tensor::new(spec.shape.clone(), TensorData::F32(values))
-}
+        cut.tensors
+            .iter()
+            .zip(&message.tensors)
+            .map(|(spec, (row, payload))| {
+                self.tensor(spec, row, payload).map_err(|e| {
+                    e.context(format_args!("cut {}, tensor '{}'", cut.index, spec.name))
+                })
+            })
+            .collect()
+    }
 
-fn check_codes(codes: &[u32], levels: Levels) -> Result<()> {
-    match codes.iter().max() {
-        Some(&code) if code >= levels.get() => Err(invalid(format!(
-            "code {code} is none of the {} levels",
-            levels.get()
-        ))),
-        _ => Ok(()),
+    /// For a row whose elements are those of `spec`.
+    fn tensor(&mut self, spec: &TensorSpec, row: &Row, payload: &[u8]) -> Result<Tensor> {
+        let grid = match row.precision {
+            Precision::Raw => Grid::Raw,
+            Precision::Levels(levels) => {
+                Grid::Levels(Quantiser::new(Kernels::best(), row.range, levels))
+            }
+        };
+        let frame = Frame {
+            shape: &spec.shape,
+            grid,
+        };
+        let mut values = vec![0.0; row.elements as usize];
+        self.codecs
+            .get(row.codec)
+            .decode(&frame, payload, &mut values)?;
+        Tensor::new(spec.shape.clone(), TensorData::F32(values))
     }
 }
 

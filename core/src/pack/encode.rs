@@ -1,9 +1,9 @@
 //! The one encoder: tensors of a cut to a message.
 
-use super::codec;
+use super::codec::{Codecs, Frame, Grid};
 use super::elements_of;
 use super::quantise::{Quantiser, ValueRange};
-use super::shuffle;
+use super::simd::Kernels;
 use super::wire::{self, Row};
 use crate::bundle::Cut;
 use crate::schedule::{Codec, Precision};
@@ -44,18 +44,26 @@ use crate::{Error, ErrorKind, Result, TensorSpec};
 /// ```
 #[derive(Debug, Default)]
 pub struct Packer {
-    encoder: codec::Encoder,
-    planes: Vec<u8>,
+    codecs: Codecs,
     rows: Vec<Row>,
     payloads: Vec<u8>,
 }
 
 impl Packer {
+    /// Lets up to `threads` cores work on one large tensor (from about 260,000 elements on, with
+    /// [`Codec::Context`]); 1 unless told. The bytes do not depend on it.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.codecs.set_threads(threads);
+        self
+    }
+
     /// Packs `tensors` (row-major f32, in the order of the cut's row).
     ///
-    /// Each tensor is quantised over its own range. A tensor that `codec` does not make smaller is
-    /// sent without it, so that no message exceeds [`max_message_bytes`](super::max_message_bytes).
-    /// At [`Precision::Raw`] every bit survives, NaNs and infinities included.
+    /// Each tensor is quantised over its own range. A tensor that `codec` does not make smaller, or
+    /// cannot write at this precision, is sent without it, so that no message exceeds
+    /// [`max_message_bytes`](super::max_message_bytes). At [`Precision::Raw`] every bit survives,
+    /// NaNs and infinities included.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if the tensors are not those of the cut, are not
     /// f32, or are to be quantised and hold a value that is not finite; with
@@ -67,22 +75,29 @@ impl Packer {
         precision: Precision,
         codec: Codec,
     ) -> Result<Vec<u8>> {
-        if tensors.len() != cut.tensors.len() {
-            return Err(invalid(format!(
-                "cut {} has {} tensors, got {}",
-                cut.index,
-                cut.tensors.len(),
-                tensors.len()
-            )));
-        }
+        let mut message = Vec::new();
+        self.pack_into(cut, tensors, precision, codec, &mut message)?;
+        Ok(message)
+    }
+
+    /// Packs as [`pack`](Self::pack) does, into a buffer that is emptied first and may be used again:
+    /// once all buffers have grown, nothing is allocated on one thread.
+    pub fn pack_into(
+        &mut self,
+        cut: &Cut,
+        tensors: &[&[f32]],
+        precision: Precision,
+        codec: Codec,
+        message: &mut Vec<u8>,
+    ) -> Result<()> {
+        check_count(cut, tensors)?;
         self.rows.clear();
         self.payloads.clear();
         for (spec, values) in cut.tensors.iter().zip(tensors) {
-            self.add(spec, values, precision, codec).map_err(|e| {
-                e.context(format_args!("cut {}, tensor '{}'", cut.index, spec.name))
-            })?;
+            self.add(spec, values, precision, codec)
+                .map_err(|e| at(e, cut, spec))?;
         }
-        wire::write(cut.index, &self.rows, &self.payloads)
+        wire::write(cut.index, &self.rows, &self.payloads, message)
     }
 
     fn add(
@@ -100,12 +115,20 @@ impl Packer {
                 values.len()
             )));
         }
-        let range = match precision {
-            Precision::Raw => ValueRange::ZERO,
-            Precision::Levels(_) => ValueRange::of(values)?,
+        let (range, grid) = match precision {
+            Precision::Raw => (ValueRange::ZERO, Grid::Raw),
+            Precision::Levels(levels) => {
+                let range = ValueRange::of(Kernels::best(), values)?;
+                let quantiser = Quantiser::new(Kernels::best(), range, levels);
+                (range, Grid::Levels(quantiser))
+            }
+        };
+        let frame = Frame {
+            shape: &spec.shape,
+            grid,
         };
         let start = self.payloads.len();
-        let codec = self.add_payload(values, range, precision, codec)?;
+        let codec = self.add_payload(&frame, values, precision, codec)?;
         self.rows.push(Row {
             precision,
             codec,
@@ -119,52 +142,42 @@ impl Packer {
     /// Appends the payload and says which codec it ended up with.
     fn add_payload(
         &mut self,
+        frame: &Frame<'_>,
         values: &[f32],
-        range: ValueRange,
         precision: Precision,
         codec: Codec,
     ) -> Result<Codec> {
-        let uncoded_bytes = wire::uncoded_bytes(values.len(), precision);
-        if codec != Codec::Raw || precision != Precision::Raw {
-            self.fill_planes(values, range, precision);
-        }
-        if codec != Codec::Raw {
-            let payload = self.encoder.encode(codec, &self.planes)?;
-            if payload.len() < uncoded_bytes {
-                self.payloads.extend(payload);
+        let start = self.payloads.len();
+        if codec != Codec::Raw && codec.can_code(precision) {
+            self.codecs
+                .get(codec)
+                .encode(frame, values, &mut self.payloads)?;
+            if self.payloads.len() - start < wire::uncoded_bytes(values.len(), precision) {
                 return Ok(codec);
             }
+            self.payloads.truncate(start);
         }
-        match precision {
-            Precision::Raw => {
-                self.payloads.reserve(uncoded_bytes);
-                for x in values {
-                    self.payloads.extend(x.to_le_bytes());
-                }
-            }
-            Precision::Levels(_) => self.payloads.extend(&self.planes),
-        }
+        self.codecs
+            .get(Codec::Raw)
+            .encode(frame, values, &mut self.payloads)?;
         Ok(Codec::Raw)
     }
+}
 
-    fn fill_planes(&mut self, values: &[f32], range: ValueRange, precision: Precision) {
-        // Every byte is overwritten, so what the last tensor left needs no clearing.
-        self.planes
-            .resize(wire::planes_bytes(values.len(), precision), 0);
-        match precision {
-            Precision::Raw => shuffle::shuffle(values.len(), &mut self.planes, |first, words| {
-                for (word, x) in words.iter_mut().zip(&values[first..]) {
-                    *word = x.to_bits();
-                }
-            }),
-            Precision::Levels(levels) => {
-                let quantiser = Quantiser::new(range, levels);
-                shuffle::shuffle(values.len(), &mut self.planes, |first, codes| {
-                    quantiser.quantise(&values[first..], codes);
-                });
-            }
-        }
+pub(super) fn check_count(cut: &Cut, tensors: &[&[f32]]) -> Result<()> {
+    if tensors.len() == cut.tensors.len() {
+        return Ok(());
     }
+    Err(invalid(format!(
+        "cut {} has {} tensors, got {}",
+        cut.index,
+        cut.tensors.len(),
+        tensors.len()
+    )))
+}
+
+pub(super) fn at(error: Error, cut: &Cut, spec: &TensorSpec) -> Error {
+    error.context(format_args!("cut {}, tensor '{}'", cut.index, spec.name))
 }
 
 fn field(count: usize) -> Result<u32> {

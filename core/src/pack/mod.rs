@@ -5,16 +5,22 @@
 //! lossless compression); `docs/wire-format.md` gives the bytes.
 
 mod codec;
+mod context;
 mod decode;
 mod encode;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod quantise;
 mod shuffle;
+mod simd;
+mod target;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use decode::unpack;
+pub use decode::{Unpacker, unpack};
 pub use encode::Packer;
+pub use target::Fitted;
 
 use crate::bundle::Cut;
 use crate::schedule::{Codec, Precision};

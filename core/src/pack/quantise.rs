@@ -6,6 +6,8 @@
 //! arithmetic is in f64: differences of f32 neither overflow nor vanish there, and the result is
 //! the same bit for bit on every machine.
 
+use super::shuffle::{shuffle, unshuffle};
+use super::simd::{Code, Kernels, Scale, from_order_key, order_key};
 use crate::schedule::Levels;
 use crate::{Error, ErrorKind, Result};
 
@@ -23,19 +25,18 @@ impl ValueRange {
     pub(super) const ZERO: Self = Self { lo: 0.0, hi: 0.0 };
 
     /// The range of `values`; fails with [`ErrorKind::InvalidArgument`] if one is not finite.
-    pub(super) fn of(values: &[f32]) -> Result<Self> {
+    pub(super) fn of(kernels: Kernels, values: &[f32]) -> Result<Self> {
         if values.is_empty() {
             return Ok(Self::ZERO);
         }
-        let (least, greatest) = values.iter().fold((i32::MAX, i32::MIN), |(lo, hi), &x| {
-            (lo.min(order_key(x)), hi.max(order_key(x)))
-        });
+        let (least, greatest) = kernels.range_keys(values);
         if least < order_key(f32::MIN) || greatest > order_key(f32::MAX) {
             return Err(not_finite(values));
         }
-        // Adding 0.0 turns -0.0 into 0.0: equal ranges shall have equal bytes.
+        // Adding 0.0 turns -0.0 into 0.0: equal ranges shall have equal bytes. It comes last, because
+        // `min` may return either zero.
         Ok(Self {
-            lo: (from_order_key(least) + 0.0).min(0.0),
+            lo: from_order_key(least).min(0.0) + 0.0,
             hi: from_order_key(greatest) + 0.0,
         })
     }
@@ -43,68 +44,111 @@ impl ValueRange {
 
 /// Turns elements into codes of 0 to `levels - 1`, and back.
 ///
-/// An element comes back at most half a step from where it was (and the rounding to f32), a step
-/// being `(hi - lo) / (levels - 1)`.
+/// An element of the range comes back at most half a step from where it was (and the rounding to
+/// f32), a step being `(hi - lo) / (levels - 1)`; one outside comes back as the nearer end.
+///
+/// Codes are u8 up to 256 levels and u16 above.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quantiser {
-    lo: f64,
-    step: f64,
-    codes_per_unit: f64,
+    kernels: Kernels,
+    scale: Scale,
+    levels: Levels,
 }
 
 impl Quantiser {
     /// For a range with `lo <= hi`, both finite.
-    pub(super) fn new(range: ValueRange, levels: Levels) -> Self {
+    pub(super) fn new(kernels: Kernels, range: ValueRange, levels: Levels) -> Self {
         let lo = f64::from(range.lo);
         let width = f64::from(range.hi) - lo;
-        let steps = f64::from(levels.get() - 1);
+        let last_code = f64::from(levels.get() - 1);
         Self {
-            lo,
-            step: width / steps,
-            codes_per_unit: if width > 0.0 { steps / width } else { 0.0 },
+            kernels,
+            scale: Scale {
+                lo,
+                step: width / last_code,
+                codes_per_unit: if width > 0.0 { last_code / width } else { 0.0 },
+                last_code,
+            },
+            levels,
         }
     }
 
-    /// Codes of `values`, all within the range: the nearest level, and the even code of two levels
-    /// that are equally near.
-    pub(super) fn quantise(&self, values: &[f32], codes: &mut [u32]) {
-        for (code, &x) in codes.iter_mut().zip(values) {
-            *code = round((f64::from(x) - self.lo) * self.codes_per_unit);
+    pub(super) const fn levels(&self) -> Levels {
+        self.levels
+    }
+
+    /// Whether codes are u8.
+    pub(super) const fn codes_have_one_byte(&self) -> bool {
+        self.levels.bits() <= u8::BITS
+    }
+
+    /// The code nearest to 0.0 where the range has values below it, none where it begins there.
+    pub(super) fn zero_code(&self) -> Option<u32> {
+        (self.scale.lo < 0.0).then(|| {
+            let mut code = [0u16];
+            self.quantise(&[0.0], &mut code);
+            code[0].into()
+        })
+    }
+
+    /// Codes of finite `values`: the nearest level, and the even code of two levels that are equally
+    /// near.
+    pub(super) fn quantise<C: Code>(&self, values: &[f32], codes: &mut [C]) {
+        self.kernels.quantise(values, &self.scale, codes);
+    }
+
+    /// Values of `codes`, `lo + code * step`; fails with [`ErrorKind::InvalidActivation`] if a code
+    /// is none of the levels.
+    pub(super) fn dequantise<C: Code>(&self, codes: &[C], values: &mut [f32]) -> Result<()> {
+        let greatest: u32 = self.kernels.greatest(codes).into();
+        if greatest >= self.levels.get() {
+            return Err(Error::new(
+                ErrorKind::InvalidActivation,
+                format!(
+                    "code {greatest} is none of the {} levels",
+                    self.levels.get()
+                ),
+            ));
+        }
+        self.kernels.dequantise(codes, &self.scale, values);
+        Ok(())
+    }
+
+    /// Fills `planes` with the bit planes of the codes of `values`, a block at a time, so that codes
+    /// never leave the first-level cache.
+    pub(super) fn shuffled(&self, values: &[f32], planes: &mut [u8]) {
+        if self.codes_have_one_byte() {
+            self.shuffled_as::<u8>(values, planes);
+        } else {
+            self.shuffled_as::<u16>(values, planes);
         }
     }
 
-    /// Values of `codes`: `lo + code * step`.
-    #[allow(clippy::cast_possible_truncation)] // rounding to f32 is what is meant
-    pub(super) fn dequantise(&self, codes: &[u32], values: &mut [f32]) {
-        for (x, &code) in values.iter_mut().zip(codes) {
-            *x = (self.lo + f64::from(code) * self.step) as f32;
+    /// Inverse of [`shuffled`](Self::shuffled); fails as [`dequantise`](Self::dequantise) does.
+    pub(super) fn unshuffled(&self, planes: &[u8], values: &mut [f32]) -> Result<()> {
+        if self.codes_have_one_byte() {
+            self.unshuffled_as::<u8>(planes, values)
+        } else {
+            self.unshuffled_as::<u16>(planes, values)
         }
     }
-}
 
-/// Nearest integer of `0.0 <= x < 2^32`, ties to even.
-///
-/// At 2^52 the last bit of an f64's mantissa counts ones, so the addition rounds and the low half
-/// of the bits is the integer. Unlike `round` and a saturating cast, this becomes vector code.
-#[allow(clippy::cast_possible_truncation)] // the low half is the integer
-fn round(x: f64) -> u32 {
-    const TWO_POW_52: f64 = 4_503_599_627_370_496.0;
-    (x + TWO_POW_52).to_bits() as u32
-}
+    fn shuffled_as<C: Code>(&self, values: &[f32], planes: &mut [u8]) {
+        shuffle(
+            self.kernels,
+            values.len(),
+            planes,
+            |first, codes: &mut [C]| {
+                self.quantise(&values[first..], codes);
+            },
+        );
+    }
 
-/// An integer that orders as the float does (`f32::total_cmp`): NaNs lie outside the infinities,
-/// so least and greatest also tell whether all elements are finite, in one pass of vector code.
-fn order_key(x: f32) -> i32 {
-    flip_magnitude_if_negative(x.to_bits().cast_signed())
-}
-
-fn from_order_key(key: i32) -> f32 {
-    f32::from_bits(flip_magnitude_if_negative(key).cast_unsigned())
-}
-
-/// Its own inverse.
-fn flip_magnitude_if_negative(bits: i32) -> i32 {
-    bits ^ ((bits >> 31) & i32::MAX)
+    fn unshuffled_as<C: Code>(&self, planes: &[u8], values: &mut [f32]) -> Result<()> {
+        unshuffle(self.kernels, values.len(), planes, |first, codes: &[C]| {
+            self.dequantise(codes, &mut values[first..])
+        })
+    }
 }
 
 fn not_finite(values: &[f32]) -> Error {
@@ -124,17 +168,18 @@ fn not_finite(values: &[f32]) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp)] // exactness is what is tested
+    // Exactness is what is tested, and rounding to f32 what is meant.
+    #![allow(clippy::float_cmp, clippy::cast_possible_truncation)]
 
     use super::*;
 
-    fn round_trip(values: &[f32], levels: u32) -> (ValueRange, Vec<u32>, Vec<f32>) {
-        let range = ValueRange::of(values).unwrap();
-        let quantiser = Quantiser::new(range, Levels::new(levels).unwrap());
+    fn round_trip(values: &[f32], levels: u32) -> (ValueRange, Vec<u16>, Vec<f32>) {
+        let range = ValueRange::of(Kernels::best(), values).unwrap();
+        let quantiser = Quantiser::new(Kernels::best(), range, Levels::new(levels).unwrap());
         let mut codes = vec![0; values.len()];
         quantiser.quantise(values, &mut codes);
         let mut back = vec![0.0; values.len()];
-        quantiser.dequantise(&codes, &mut back);
+        quantiser.dequantise(&codes, &mut back).unwrap();
         (range, codes, back)
     }
 
@@ -144,7 +189,7 @@ mod tests {
             let (range, codes, back) = round_trip(&[0.0, 3.7, 0.0, 1.3, -0.0], levels);
             assert_eq!(range.lo.to_bits(), 0);
             assert_eq!([codes[0], codes[2], codes[4]], [0; 3]);
-            assert_eq!(codes[1], levels - 1);
+            assert_eq!(u32::from(codes[1]), levels - 1);
             assert_eq!(back[0].to_bits(), 0);
             assert_eq!(back[1], 3.7);
         }
@@ -153,15 +198,15 @@ mod tests {
     #[test]
     fn positive_tensors_start_at_zero_and_signed_ones_at_their_least() {
         assert_eq!(
-            ValueRange::of(&[0.5, 2.0]).unwrap(),
+            ValueRange::of(Kernels::best(), &[0.5, 2.0]).unwrap(),
             ValueRange { lo: 0.0, hi: 2.0 }
         );
         assert_eq!(
-            ValueRange::of(&[-0.5, 2.0, -3.0]).unwrap(),
+            ValueRange::of(Kernels::best(), &[-0.5, 2.0, -3.0]).unwrap(),
             ValueRange { lo: -3.0, hi: 2.0 }
         );
         assert_eq!(
-            ValueRange::of(&[-0.5, -3.0]).unwrap(),
+            ValueRange::of(Kernels::best(), &[-0.5, -3.0]).unwrap(),
             ValueRange { lo: -3.0, hi: -0.5 }
         );
     }
@@ -195,9 +240,51 @@ mod tests {
     #[test]
     fn values_that_are_not_finite_are_named() {
         for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let error = ValueRange::of(&[1.0, bad, 2.0]).unwrap_err();
+            let error = ValueRange::of(Kernels::best(), &[1.0, bad, 2.0]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains("element 1 is"), "{error}");
         }
+    }
+
+    #[test]
+    fn in_one_go_is_the_same_as_step_by_step() {
+        let values: Vec<f32> = (0..5000u16)
+            .map(|i| f32::from(i.wrapping_mul(40_503)) / 65_535.0 - 0.3)
+            .collect();
+        // Narrower than the values, so that some are clipped.
+        let range = ValueRange { lo: -0.25, hi: 0.6 };
+        for kernels in Kernels::available() {
+            for levels in [2, 16, 255, 256, 257, 65_536] {
+                let levels = Levels::new(levels).unwrap();
+                let quantiser = Quantiser::new(kernels, range, levels);
+                let mut planes = vec![0; values.len() / 8 * levels.bits() as usize];
+                quantiser.shuffled(&values, &mut planes);
+                let mut back = vec![f32::NAN; values.len()];
+                quantiser.unshuffled(&planes, &mut back).unwrap();
+                for (&x, y) in values.iter().zip(back) {
+                    let last_code = f64::from(levels.get() - 1);
+                    let width = f64::from(range.hi) - f64::from(range.lo);
+                    let exact = (f64::from(x) - f64::from(range.lo)) * (last_code / width);
+                    let code = exact.round_ties_even().clamp(0.0, last_code);
+                    let value = f64::from(range.lo) + code * (width / last_code);
+                    assert_eq!(y, value as f32);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn codes_that_are_no_level_are_refused() {
+        let quantiser = Quantiser::new(
+            Kernels::best(),
+            ValueRange { lo: 0.0, hi: 1.0 },
+            Levels::new(300).unwrap(),
+        );
+        let mut values = [0.0; 3];
+        quantiser.dequantise(&[0u16, 299, 5], &mut values).unwrap();
+        let error = quantiser
+            .dequantise(&[0u16, 300, 5], &mut values)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidActivation);
     }
 }

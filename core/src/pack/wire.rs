@@ -63,11 +63,16 @@ pub(super) const fn uncoded_bytes(elements: usize, precision: Precision) -> usiz
     }
 }
 
-/// The message: `payloads` holds those of all `rows`, one behind the other.
+/// Makes `message` the message: `payloads` holds those of all `rows`, one behind the other.
 ///
 /// Fails with [`ErrorKind::InvalidArgument`] if the cut's index or its tensors are too many for
 /// the format.
-pub(super) fn write(cut: usize, rows: &[Row], payloads: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn write(
+    cut: usize,
+    rows: &[Row],
+    payloads: &[u8],
+    message: &mut Vec<u8>,
+) -> Result<()> {
     let (Ok(index), Ok(tensors)) = (u16::try_from(cut), u8::try_from(rows.len())) else {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
@@ -79,17 +84,18 @@ pub(super) fn write(cut: usize, rows: &[Row], payloads: &[u8]) -> Result<Vec<u8>
             ),
         ));
     };
-    let mut message = Vec::with_capacity(overhead_bytes(rows.len()) + payloads.len());
+    message.clear();
+    message.reserve(overhead_bytes(rows.len()) + payloads.len());
     message.extend(MAGIC);
     message.push(VERSION);
     message.extend(index.to_le_bytes());
     message.extend([tensors, 0]);
     for row in rows {
-        row.write(&mut message);
+        row.write(message);
     }
     message.extend(payloads);
-    message.extend(crc32fast::hash(&message).to_le_bytes());
-    Ok(message)
+    message.extend(crc32fast::hash(message).to_le_bytes());
+    Ok(())
 }
 
 /// Index of the cut that the first bytes of a message name.
@@ -221,6 +227,8 @@ impl Row {
             Codec::Raw => bytes == uncoded,
             // What a codec does not make smaller is sent without it.
             Codec::Lz4 | Codec::Zstd => 0 < bytes && bytes < uncoded,
+            // May be empty: all elements went as expected.
+            Codec::Context => self.codec.can_code(self.precision) && bytes < uncoded,
         };
         if !plausible {
             return Err(invalid(format!(
@@ -237,6 +245,7 @@ const fn codec_id(codec: Codec) -> u8 {
         Codec::Raw => 0,
         Codec::Lz4 => 1,
         Codec::Zstd => 2,
+        Codec::Context => 3,
     }
 }
 
@@ -247,7 +256,7 @@ fn codec_of(id: u8) -> Result<Codec> {
         .find(|&codec| codec_id(codec) == id)
         .ok_or_else(|| {
             unsupported(format!(
-                "codec {id}: this build reads raw (0), lz4 (1) and zstd (2)"
+                "codec {id}: this build reads raw (0), lz4 (1), zstd (2) and context (3)"
             ))
         })
 }

@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_staged_photo_comes_back_as_it_was() {
         let frame = Frame::from_rgb(33, 17, rgb(33, 17)).unwrap();
-        for codec in [PhotoCodec::Png, PhotoCodec::WebP] {
+        for codec in [PhotoCodec::Png, PhotoCodec::WebPLossless] {
             let bytes = frame.encode(codec).unwrap();
             assert_eq!(
                 Frame::decode(&bytes, &preprocess(33, 17, WHOLE)).unwrap(),

@@ -35,6 +35,7 @@ mod preprocess_file;
 #[cfg(test)]
 mod sample;
 mod stage;
+mod webp;
 
 pub use buffer::{MAX_PHOTO_PIXELS, MAX_SIDE_PX, PixelFormat, Pixels};
 pub use frame::Frame;

@@ -286,7 +286,12 @@ mod tests {
     #[test]
     fn a_photo_cut_short_is_refused() {
         let frame = Frame::from_rgb(64, 48, sample::rgb(64, 48)).unwrap();
-        for codec in [PhotoCodec::Jpeg(80), PhotoCodec::Png, PhotoCodec::WebP] {
+        for codec in [
+            PhotoCodec::Jpeg(80),
+            PhotoCodec::WebP(80),
+            PhotoCodec::Png,
+            PhotoCodec::WebPLossless,
+        ] {
             let bytes = frame.encode(codec).unwrap();
             assert!(Photo::decode(&bytes).is_ok());
             for length in [bytes.len() / 2, bytes.len() * 9 / 10] {
@@ -302,7 +307,13 @@ mod tests {
         #[test]
         fn damaged_photos_never_panic(
             codec in prop::sample::select(
-                &[PhotoCodec::Jpeg(60), PhotoCodec::Png, PhotoCodec::WebP][..]),
+                &[
+                    PhotoCodec::Jpeg(60),
+                    PhotoCodec::WebP(60),
+                    PhotoCodec::Png,
+                    PhotoCodec::WebPLossless,
+                ][..],
+            ),
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
             length in any::<prop::sample::Index>(),
         ) {

@@ -1,6 +1,6 @@
 //! Giving memory back to the system after sessions are dropped.
 //!
-//! The one place with `unsafe`: two calls into the C library, which take and return plain numbers.
+//! One of the two places with `unsafe`: two calls into the C library, which take and return plain numbers.
 
 /// Asks the allocator to return what is free.
 ///

@@ -65,11 +65,14 @@ pub enum Codec {
     Lz4,
     /// Bit shuffle, then zstd.
     Zstd,
+    /// The project's own: an adaptive entropy coder whose contexts are neighbouring elements. For
+    /// levels only; fp32 is sent raw.
+    Context,
 }
 
 impl Codec {
     /// Every codec.
-    pub const ALL: &[Self] = &[Self::Raw, Self::Lz4, Self::Zstd];
+    pub const ALL: &[Self] = &[Self::Raw, Self::Lz4, Self::Zstd, Self::Context];
 
     /// Name on the command line and in reports.
     pub const fn as_str(self) -> &'static str {
@@ -77,13 +80,22 @@ impl Codec {
             Self::Raw => "raw",
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
+            Self::Context => "context",
+        }
+    }
+
+    /// Whether it can write elements of `precision`; what it cannot write is sent raw.
+    pub const fn can_code(self, precision: Precision) -> bool {
+        match self {
+            Self::Raw | Self::Lz4 | Self::Zstd => true,
+            Self::Context => matches!(precision, Precision::Levels(_)),
         }
     }
 
     /// How it turns elements into codes.
     pub const fn quantisation(self) -> Quantisation {
         match self {
-            Self::Raw | Self::Lz4 | Self::Zstd => Quantisation::Plain,
+            Self::Raw | Self::Lz4 | Self::Zstd | Self::Context => Quantisation::Plain,
         }
     }
 }
@@ -126,7 +138,7 @@ impl FromStr for Codec {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("unknown codec '{name}': use raw, lz4 or zstd"),
+                    format!("unknown codec '{name}': use raw, lz4, zstd or context"),
                 )
             })
     }
@@ -138,23 +150,30 @@ impl FromStr for Codec {
 pub enum PhotoCodec {
     /// JPEG at a quality of 1 to 100.
     Jpeg(u8),
+    /// Lossy WebP at a quality of 1 to 100, on a scale of its own.
+    WebP(u8),
     /// Lossless PNG.
     Png,
     /// Lossless WebP.
-    WebP,
+    WebPLossless,
 }
 
 impl PhotoCodec {
-    /// Name on the command line and in reports.
+    /// Name on the command line and in reports, without the quality.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Jpeg(_) => "jpeg",
+            Self::WebP(_) => "webp",
             Self::Png => "png",
-            Self::WebP => "webp",
+            Self::WebPLossless => "webp-lossless",
         }
     }
 
-    /// Quality of a JPEG where none is named.
+    /// Least quality of a lossy codec.
+    pub const MIN_QUALITY: u8 = 1;
+    /// Greatest quality of a lossy codec.
+    pub const MAX_QUALITY: u8 = 100;
+    /// Quality of a lossy codec where none is named.
     pub const DEFAULT_QUALITY: u8 = 90;
 
     /// A JPEG of a quality of 1 to 100; fails with [`ErrorKind::InvalidArgument`] outside.
@@ -162,14 +181,34 @@ impl PhotoCodec {
         Self::Jpeg(quality).check()
     }
 
+    /// A lossy WebP of a quality of 1 to 100; fails with [`ErrorKind::InvalidArgument`] outside.
+    pub fn webp(quality: u8) -> Result<Self> {
+        Self::WebP(quality).check()
+    }
+
+    /// The quality, of the codecs that have one.
+    pub const fn quality(self) -> Option<u8> {
+        match self {
+            Self::Jpeg(quality) | Self::WebP(quality) => Some(quality),
+            Self::Png | Self::WebPLossless => None,
+        }
+    }
+
     /// The same codec, or [`ErrorKind::InvalidArgument`] if its quality is not 1 to 100.
     pub fn check(self) -> Result<Self> {
-        match self {
-            Self::Jpeg(quality) if !(1..=100).contains(&quality) => Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!("the quality of a JPEG must be 1 to 100, got {quality}"),
-            )),
-            codec => Ok(codec),
+        match self.quality() {
+            Some(quality) if !(Self::MIN_QUALITY..=Self::MAX_QUALITY).contains(&quality) => {
+                Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!(
+                        "the quality of {} must be {} to {}, got {quality}",
+                        self.as_str(),
+                        Self::MIN_QUALITY,
+                        Self::MAX_QUALITY
+                    ),
+                ))
+            }
+            _ => Ok(self),
         }
     }
 
@@ -178,29 +217,21 @@ impl PhotoCodec {
         self.quality().is_none()
     }
 
-    /// Quality of a lossy codec; none where every pixel survives.
-    pub const fn quality(self) -> Option<u8> {
-        match self {
-            Self::Jpeg(quality) => Some(quality),
-            Self::Png | Self::WebP => None,
-        }
-    }
-
     /// Media type of the body.
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Jpeg(_) => "image/jpeg",
             Self::Png => "image/png",
-            Self::WebP => "image/webp",
+            Self::WebP(_) | Self::WebPLossless => "image/webp",
         }
     }
 }
 
 impl fmt::Display for PhotoCodec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Jpeg(quality) => write!(f, "jpeg:{quality}"),
-            Self::Png | Self::WebP => f.write_str(self.as_str()),
+        match self.quality() {
+            Some(quality) => write!(f, "{}:{quality}", self.as_str()),
+            None => f.write_str(self.as_str()),
         }
     }
 }
@@ -208,19 +239,27 @@ impl fmt::Display for PhotoCodec {
 impl FromStr for PhotoCodec {
     type Err = Error;
 
-    /// `jpeg` (quality 90), `jpeg:75`, `png` or `webp`.
+    /// `jpeg:75` and `webp:75`; `jpeg` and `webp` alone mean quality 90; `png` and
+    /// `webp-lossless`.
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::new(
                 ErrorKind::InvalidArgument,
-                format!("unknown photo codec '{text}': use jpeg, jpeg:1 to jpeg:100, png or webp"),
+                format!(
+                    "unknown photo codec '{text}': use jpeg, webp, jpeg:1 to jpeg:100, webp:1 to \
+                     webp:100, png or webp-lossless"
+                ),
             )
         };
-        match text.split_once(':') {
-            None if text == "jpeg" => Self::jpeg(Self::DEFAULT_QUALITY),
-            None if text == "png" => Ok(Self::Png),
-            None if text == "webp" => Ok(Self::WebP),
-            Some(("jpeg", quality)) => Self::jpeg(quality.parse().map_err(|_| unknown())?),
+        let (name, quality) = match text.split_once(':') {
+            Some((name, quality)) => (name, Some(quality.parse().map_err(|_| unknown())?)),
+            None => (text, None),
+        };
+        match (name, quality) {
+            ("jpeg", quality) => Self::jpeg(quality.unwrap_or(Self::DEFAULT_QUALITY)),
+            ("webp", quality) => Self::webp(quality.unwrap_or(Self::DEFAULT_QUALITY)),
+            ("png", None) => Ok(Self::Png),
+            ("webp-lossless", None) => Ok(Self::WebPLossless),
             _ => Err(unknown()),
         }
     }
@@ -280,23 +319,44 @@ mod tests {
         for codec in [
             PhotoCodec::Jpeg(1),
             PhotoCodec::Jpeg(100),
+            PhotoCodec::WebP(1),
+            PhotoCodec::WebP(100),
             PhotoCodec::Png,
-            PhotoCodec::WebP,
+            PhotoCodec::WebPLossless,
         ] {
             assert_eq!(codec.to_string().parse::<PhotoCodec>().unwrap(), codec);
         }
-        assert_eq!("jpeg".parse::<PhotoCodec>().unwrap(), PhotoCodec::Jpeg(90));
+        for (text, codec) in [
+            ("jpeg", PhotoCodec::Jpeg(90)),
+            ("webp", PhotoCodec::WebP(90)),
+            ("webp:75", PhotoCodec::WebP(75)),
+        ] {
+            assert_eq!(text.parse::<PhotoCodec>().unwrap(), codec);
+        }
         for text in [
             "",
             "jpeg:0",
             "jpeg:101",
+            "webp:0",
+            "webp:101",
+            "webp:256",
+            "webp:-1",
+            "webp:",
             "jpeg:x",
             "png:3",
+            "webp-lossless:90",
             "avif",
             "jpeg:90:1",
         ] {
             let error = text.parse::<PhotoCodec>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{text}");
+        }
+    }
+
+    #[test]
+    fn both_webps_are_one_media_type() {
+        for codec in [PhotoCodec::WebP(75), PhotoCodec::WebPLossless] {
+            assert_eq!(codec.media_type(), "image/webp");
         }
     }
 

@@ -46,7 +46,7 @@ pub fn calibrated_plans(
         let allowed = calibration.allowed(cut, max_drop_pp)?;
         Some((allowed.plan, Some(allowed.bytes_mean)))
     };
-    let first = measured(0).unwrap_or((Plan::Photo(PhotoCodec::WebP), None));
+    let first = measured(0).unwrap_or((Plan::Photo(PhotoCodec::WebPLossless), None));
     let splits = manifest
         .cuts
         .iter()
@@ -247,7 +247,7 @@ mod tests {
             assert_eq!(plans.len(), cuts, "{plans:?}");
             let photo = plans
                 .iter()
-                .any(|(p, _)| *p == Plan::Photo(PhotoCodec::WebP));
+                .any(|(p, _)| *p == Plan::Photo(PhotoCodec::WebPLossless));
             assert_eq!(photo, limit < 0.3, "{plans:?}");
         }
     }

@@ -11,12 +11,13 @@ mod table;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use dyno_core::bundle::Bundle;
 use dyno_core::calibrate::{Lab, LabOptions, Measure, PhotoSet, Truth};
 use dyno_core::schedule::Levels;
 use serde::Serialize;
 
+use super::plot;
 use crate::prepare::say_skipped;
 use crate::{output, progress};
 pub(crate) use row::Row;
@@ -25,7 +26,8 @@ use sweep::Sweep;
 
 /// Levels that are measured unless told otherwise; fp32 always is.
 const LEVELS: &[u32] = &[
-    2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64, 128, 256,
+    2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96,
+    128, 256,
 ];
 
 /// Arguments of `dyno bench pack`.
@@ -58,6 +60,9 @@ pub(crate) struct Args {
     /// Print how the codecs compare at equal agreement and at equal precision, instead of the rows.
     #[arg(long)]
     summary: bool,
+    /// Draw bytes against agreement, a panel a cut, as SVG.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Print JSON: the rows, and the summary.
     #[arg(long)]
     json: bool,
@@ -99,6 +104,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if let Some(path) = &args.plot {
+        let picture = plot::svg(&bundle.manifest().model, &rows);
+        std::fs::write(path, picture)
+            .with_context(|| format!("cannot write the picture to {}", path.display()))?;
+    }
     let summary = Summary::of(&rows);
     if args.json {
         return output::json(&Report {

@@ -16,8 +16,10 @@ pub(crate) struct Row {
     pub(crate) levels: Option<u32>,
     /// `raw`, `lz4`, …, or that of a photo, as `jpeg:75`.
     pub(crate) codec: String,
-    /// Photos that this row rests on.
+    /// Photos that the agreement rests on.
     pub(crate) images: usize,
+    /// Photos that bytes and times rest on.
+    pub(crate) packed_images: usize,
     /// Mean length of a message.
     pub(crate) bytes_mean: f64,
     /// 95 of 100 messages are no longer.
@@ -68,6 +70,7 @@ impl Row {
                 levels,
                 codec,
                 images: observed.len(),
+                packed_images: messages.len(),
                 bytes_mean: lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64,
                 bytes_p95: nearest_rank(&lengths, 95),
                 agreement,

@@ -179,6 +179,7 @@ mod tests {
             elements: 100,
             levels,
             codec: codec.to_owned(),
+            packed_images: 100,
             images: 10,
             bytes_mean: bytes,
             bytes_p95: 1,

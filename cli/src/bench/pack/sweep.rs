@@ -1,17 +1,17 @@
 //! Which precisions of a cut are measured on which photos.
 //!
-//! All of them on the first photos; then those in between: not the ones that break the model, and
-//! not the ones beyond what changes nothing any more.
+//! All of them on the first photos, with bytes and times; then the fidelity of those in between: not
+//! of the ones that break the model, and not of the ones beyond what changes nothing any more.
 
 use anyhow::Result;
 use dyno_core::bundle::Sent;
-use dyno_core::calibrate::{Judgement, Lab, Observation};
+use dyno_core::calibrate::{Detail, Judgement, Lab, Observation};
 use dyno_core::schedule::{Levels, PhotoCodec, Precision, Quantisation};
 
 use super::row::Row;
 
 /// Photos on which everything is measured.
-const FIRST_PHOTOS: usize = 64;
+const FIRST_PHOTOS: usize = 32;
 /// Qualities of photos at cut 0.
 const QUALITIES: &[u8] = &[5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95];
 
@@ -29,12 +29,12 @@ impl Sweep<'_> {
         let kinds = self.kinds(cut);
         let sent: Vec<Sent> = kinds.iter().flatten().copied().collect();
         let first = FIRST_PHOTOS.min(self.lab.images());
-        let mut observed = self.lab.observe(cut, &sent, 0..first, true)?;
+        let mut observed = self.lab.observe(cut, &sent, 0..first, Detail::Times)?;
         let keep = self.worth_more(&kinds, &observed);
         let rest: Vec<Sent> = keep.iter().map(|&i| sent[i]).collect();
         let more = self
             .lab
-            .observe(cut, &rest, first..self.lab.images(), true)?;
+            .observe(cut, &rest, first..self.lab.images(), Detail::Fidelity)?;
         for (&i, more) in keep.iter().zip(more) {
             observed[i].extend(more);
         }
@@ -55,8 +55,10 @@ impl Sweep<'_> {
         let mut kinds: Vec<Vec<Sent>> = Quantisation::ALL.iter().map(packed).collect();
         if cut == 0 {
             let jpeg = QUALITIES.iter().map(|&q| PhotoCodec::Jpeg(q));
-            let photos = jpeg.chain([PhotoCodec::WebP]);
-            kinds.push(photos.map(Sent::Photo).collect());
+            kinds.push(jpeg.map(Sent::Photo).collect());
+            let webp = QUALITIES.iter().map(|&q| PhotoCodec::WebP(q));
+            let webp = webp.chain([PhotoCodec::WebPLossless]);
+            kinds.push(webp.map(Sent::Photo).collect());
         }
         kinds
     }

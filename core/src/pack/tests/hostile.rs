@@ -172,10 +172,10 @@ fn what_this_build_does_not_know_is_unsupported_and_says_what_is() {
         text.contains("version 2") && text.contains("reads version 1"),
         "{text}"
     );
-    let (kind, text) = refusal(levels(5), Codec::Raw, ROW, &[3]);
+    let (kind, text) = refusal(levels(5), Codec::Raw, ROW, &[4]);
     assert_eq!(kind, ErrorKind::UnsupportedActivation);
     assert!(
-        text.contains("codec 3") && text.contains("zstd (2)"),
+        text.contains("codec 4") && text.contains("context (3)"),
         "{text}"
     );
 }
@@ -247,13 +247,20 @@ fn codes_beyond_the_levels_and_bits_beyond_the_elements_are_refused() {
 
 #[test]
 fn coded_payloads_that_are_not_smaller_are_refused() {
-    for id in [1, 2] {
+    for id in [1, 2, 3] {
         let (_, text) = refusal(levels(5), Codec::Raw, ROW, &[id]);
         assert!(
             text.contains("payload of 30 bytes cannot hold 75 elements, 30 bytes"),
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_context_codec_writes_no_fp32() {
+    let (kind, text) = refusal(Precision::Raw, Codec::Raw, ROW, &[3]);
+    assert_eq!(kind, ErrorKind::InvalidActivation);
+    assert!(text.contains("a context payload"), "{text}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::bundle::Cut;
 use crate::{ElementType, TensorSpec};
 
 /// A cut whose tensors have these shapes.
-fn cut(index: usize, shapes: &[&[usize]]) -> Cut {
+pub(super) fn cut(index: usize, shapes: &[&[usize]]) -> Cut {
     let tensors = shapes.iter().enumerate().map(|(i, shape)| TensorSpec {
         name: format!("t{i}"),
         element: ElementType::F32,
@@ -33,22 +33,22 @@ fn fix_crc(message: &mut [u8]) {
 }
 
 /// Pseudo-random numbers that are the same on every run (Marsaglia's xorshift).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
     /// Uniform in -1.0..1.0.
-    fn signed(&mut self) -> f32 {
+    pub(super) fn signed(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
