@@ -5,6 +5,7 @@ mod memory;
 mod overhead;
 mod pack;
 mod plot;
+mod promise;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -22,6 +23,8 @@ enum Bench {
     Overhead(overhead::Args),
     /// Bytes, fidelity and speed of packing, at every cut, precision and codec.
     Pack(pack::Args),
+    /// Whether what a calibration allows keeps its limits on other photos.
+    Promise(promise::Args),
     /// One process of the memory measurement; prints JSON.
     #[command(hide = true)]
     MemoryOf(memory::Args),
@@ -32,6 +35,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     match args.bench {
         Bench::Overhead(args) => overhead::run(&args),
         Bench::Pack(args) => pack::run(&args),
+        Bench::Promise(args) => promise::run(&args),
         Bench::MemoryOf(args) => memory::run(&args),
     }
 }

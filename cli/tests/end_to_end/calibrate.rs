@@ -43,6 +43,33 @@ fn a_calibrated_bundle_says_what_keeps_a_limit() {
     );
     assert!(text.contains("95 % within"), "{text}");
 
+    // The same photos cannot break what was promised of them.
+    let promise = |bundle: &Path| {
+        let mut arguments = vec!["bench", "promise", "--bundle", bundle.to_str().unwrap()];
+        arguments.extend(["--images", samples.to_str().unwrap(), "--json"]);
+        arguments.extend(["--limits", "10,1", "--cuts", "9,20", "--slack", "--truth"]);
+        arguments.push(truth.to_str().unwrap());
+        dyno(arguments)
+    };
+    let report = promise(&out).ok().json();
+    assert_eq!(
+        (&report["violations"], &report["images"]),
+        (&0.into(), &20.into())
+    );
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert!(
+            row["max_drop_pp"].as_f64() <= row["limit_pp"].as_f64(),
+            "{row}"
+        );
+        assert!(
+            row["least_bytes_mean"].as_f64() <= row["bytes_mean"].as_f64(),
+            "{row}"
+        );
+    }
+    assert!(promise(&bundle()).complaint(1).contains("not calibrated"));
+
     // 20 photos cannot promise one point of a hundred: only what is exact keeps it.
     let lines = infer_with(&out, &["--max-accuracy-drop", "1"], &photos(1));
     assert_eq!(lines.ok().json_lines()[0]["ran_on"], "device");

@@ -22,6 +22,7 @@ fn every_command_has_its_help() {
         "bench",
         "bench overhead",
         "bench pack",
+        "bench promise",
         "demo",
     ] {
         let run = dyno(command.split_whitespace().chain(["--help"])).ok();

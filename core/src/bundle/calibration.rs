@@ -120,6 +120,17 @@ impl TryFrom<SentText> for Sent {
 }
 
 impl Sent {
+    /// What `plan` sends; none if it sends nothing.
+    pub const fn of(plan: &Plan) -> Option<Self> {
+        match *plan {
+            Plan::Device => None,
+            Plan::Photo(codec) => Some(Self::Photo(codec)),
+            Plan::Split {
+                precision, codec, ..
+            } => Some(Self::Packed(codec.quantisation(), precision)),
+        }
+    }
+
     /// Whether nothing is lost: fp32, or a lossless photo.
     pub const fn is_exact(self) -> bool {
         match self {
