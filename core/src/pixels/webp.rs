@@ -1,4 +1,4 @@
-//! Lossy WebP through libwebp, the one encoder of it that is fit for use (docs/adr/0010).
+//! Lossy WebP through libwebp, the one encoder of it that is fit for use (docs/adr/0012).
 //!
 //! One of the two places with `unsafe`. The library sees only pixels of our own: WebP from outside is
 //! read by the `image` crate.
