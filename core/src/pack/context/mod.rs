@@ -403,6 +403,28 @@ mod tests {
         assert!(accepted > 0);
     }
 
+    /// Found by fuzzing: with few levels behind a ReLU, a distance off the lower end was read as zero,
+    /// which has bits of its own.
+    #[test]
+    fn random_bytes_are_refused_or_the_only_ones_at_any_number_of_levels() {
+        let mut scratch = Scratch::default();
+        let mut accepted = 0;
+        for seed in 0..6000u64 {
+            let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
+            let bytes = [mixed, mixed.map(|b| b.wrapping_mul(29))].concat();
+            let bytes = &bytes[..seed as usize % 17];
+            let last = 1 + seed as u32 % 11;
+            let background = (seed % 3 == 0).then_some(last / 2);
+            let shape = Shape::new(&[1, 2, 3, 3], last, background);
+            let mut back = [0u8; 18];
+            if decode(bytes, &shape, &mut scratch, &mut back).is_ok() {
+                accepted += 1;
+                assert_eq!(encoded(&back, &shape), bytes, "{last} {background:?}");
+            }
+        }
+        assert!(accepted > 20, "{accepted}");
+    }
+
     #[test]
     fn a_code_beyond_the_last_is_refused() {
         // Written with a larger alphabet of the same buckets.

@@ -69,9 +69,10 @@ impl Alphabet {
             return 0;
         }
         let place = self.place_of(predicted);
-        let distance = place.distance(code);
+        let distance = place.distance(code.wrapping_sub(self.lowest));
         let distance = gamma(coder, models, self.last_bucket, distance);
-        place.at_distance(distance)
+        // What fell off the lower end is far above the last code, and stays there.
+        place.at_distance(distance).saturating_add(self.lowest)
     }
 
     /// The prediction within the alphabet, and how far both sides reach as far as they mirror.
@@ -80,13 +81,14 @@ impl Alphabet {
         let predicted = predicted.clamp(self.lowest, self.last);
         let (below, above) = (predicted - self.lowest, self.last - predicted);
         Place {
-            predicted,
+            predicted: below,
             mirrored: below.min(above),
             above_is_longer: above > below,
         }
     }
 }
 
+/// Where a code is expected, counted from the lowest.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     predicted: u32,
@@ -194,10 +196,10 @@ mod tests {
                     let mut seen = [false; 64];
                     for code in u32::from(zero_apart)..=last {
                         let place = alphabet.place_of(predicted);
-                        let distance = place.distance(code);
+                        let distance = place.distance(code - alphabet.lowest);
                         assert!(distance <= last - u32::from(zero_apart));
                         assert!(bucket_of(distance) <= alphabet.last_bucket);
-                        assert_eq!(place.at_distance(distance), code);
+                        assert_eq!(place.at_distance(distance) + alphabet.lowest, code);
                         assert!(!std::mem::replace(&mut seen[distance as usize], true));
                     }
                 }
