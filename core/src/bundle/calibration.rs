@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Manifest;
 use crate::calibrate::{Judgement, Measure};
+use crate::pack::Shaping;
 use crate::schedule::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 use crate::{Error, ErrorKind, Result};
 
 /// Version of the table's layout.
-pub const CALIBRATION_FORMAT: u32 = 1;
+pub const CALIBRATION_FORMAT: u32 = 2;
 /// Most rows of a table that is read.
 const MAX_ROWS: usize = 100_000;
 
@@ -26,6 +27,8 @@ pub struct Calibration {
     pub with_truth: usize,
     /// What was compared.
     pub measure: Measure,
+    /// What [`Codec::Shaped`] was measured with.
+    pub shaping: Shaping,
     /// By cut, then from coarse to fine.
     pub rows: Vec<CalibrationRow>,
 }
@@ -229,6 +232,7 @@ impl Calibration {
         };
         if self.format != CALIBRATION_FORMAT
             || self.rows.len() > MAX_ROWS
+            || !self.shaping.fits(&manifest.cuts)
             || !self.rows.iter().all(fits)
         {
             return Err(Error::new(
@@ -323,6 +327,7 @@ mod tests {
             images: 100,
             with_truth: 0,
             measure: Measure::Agreement,
+            shaping: Shaping::default(),
             rows,
         }
     }
@@ -422,7 +427,7 @@ mod tests {
             change(&mut table);
             table.check(&manifest).is_err()
         };
-        assert!(refused(&|t| t.format = 2));
+        assert!(refused(&|t| t.format = 1));
         assert!(refused(&|t| t.rows[0].cut = manifest.last_cut()));
         assert!(refused(&|t| t.rows[0].images = 101));
         assert!(refused(&|t| t.rows[0].bytes[0].mean = f64::NAN));

@@ -17,6 +17,7 @@ mod verify;
 mod weights;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 
@@ -31,6 +32,7 @@ pub use verify::{CutCheck, MAX_RELATIVE_ERROR, Verification, verify};
 use crate::graph::proto::{GraphProto, ModelProto};
 use crate::graph::span::{End, SpanModel, extract};
 use crate::graph::topology::Topology;
+use crate::pack::Shaping;
 use crate::{Error, ErrorKind, Result};
 
 /// File name of the manifest.
@@ -60,6 +62,7 @@ pub struct Bundle {
     manifest: Manifest,
     profile: Option<Profile>,
     calibration: Option<Calibration>,
+    shaping: Arc<Shaping>,
     /// The model without its graph, and the graph.
     model: ModelProto,
     graph: GraphProto,
@@ -94,11 +97,13 @@ impl Bundle {
         let graph = model.graph.take().unwrap_or_default();
         let profile = content::read_profile(folder, &manifest);
         let calibration = content::read_calibration(folder, &manifest).map_err(at)?;
+        let shaping = calibration.as_ref().map(|c| c.shaping.clone());
         Ok(Self {
             folder: folder.to_owned(),
             manifest,
             profile,
             calibration,
+            shaping: Arc::new(shaping.unwrap_or_default()),
             model,
             graph,
         })
@@ -122,6 +127,12 @@ impl Bundle {
     /// What each precision costs at each cut, if the bundle was calibrated.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
+    }
+
+    /// How activations are to be packed with [`Codec::Shaped`](crate::schedule::Codec::Shaped): as
+    /// learnt when the bundle was calibrated.
+    pub fn shaping(&self) -> Arc<Shaping> {
+        self.shaping.clone()
     }
 
     /// The row of the cut table; fails with [`ErrorKind::InvalidArgument`] if there is none.

@@ -14,6 +14,7 @@ mod photos;
 mod resume;
 mod run;
 mod search;
+mod shaping;
 mod truth;
 
 pub use fidelity::{Drop, Judgement, Measure, Outcome};

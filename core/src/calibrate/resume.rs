@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::lab::Lab;
 use super::search::{LEVELS, QUALITIES};
 use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow};
+use crate::pack::{Shaping, TensorShaping};
 use crate::schedule::Codec;
 use crate::{Error, ErrorKind, Result};
 
@@ -27,7 +28,7 @@ pub(super) struct Progress {
 struct State {
     /// Of everything that the rows depend on.
     key: String,
-    cuts: Vec<usize>,
+    shaping: Shaping,
     rows: Vec<CalibrationRow>,
 }
 
@@ -46,16 +47,21 @@ impl Progress {
 
     /// How many cuts are done.
     pub(super) fn cuts(&self) -> usize {
-        self.state.cuts.len()
+        self.state.shaping.cuts()
     }
 
     pub(super) fn has(&self, cut: usize) -> bool {
-        self.state.cuts.contains(&cut)
+        self.state.shaping.of_cut(cut).is_some()
     }
 
-    /// Keeps the rows of a cut.
-    pub(super) fn add(&mut self, cut: usize, rows: Vec<CalibrationRow>) -> Result<()> {
-        self.state.cuts.push(cut);
+    /// Keeps what a cut gave.
+    pub(super) fn add(
+        &mut self,
+        cut: usize,
+        shaping: Vec<TensorShaping>,
+        rows: Vec<CalibrationRow>,
+    ) -> Result<()> {
+        self.state.shaping.insert(cut, shaping);
         self.state.rows.extend(rows);
         match &self.file {
             Some(file) => write(file, &self.state),
@@ -63,14 +69,14 @@ impl Progress {
         }
     }
 
-    /// All rows by cut; the file goes.
-    pub(super) fn finish(mut self) -> Vec<CalibrationRow> {
+    /// Everything, rows by cut; the file goes.
+    pub(super) fn finish(mut self) -> (Shaping, Vec<CalibrationRow>) {
         if let Some(file) = &self.file {
             // It may never have been written: there was nothing to measure.
             let _ = std::fs::remove_file(file);
         }
         self.state.rows.sort_by_key(|row| row.cut);
-        self.state.rows
+        (self.state.shaping, self.state.rows)
     }
 }
 
@@ -147,19 +153,28 @@ mod tests {
         }
     }
 
+    fn shaped() -> Vec<TensorShaping> {
+        vec![TensorShaping {
+            weight: 0.5,
+            diffusion: 0.9,
+        }]
+    }
+
     #[test]
     fn what_was_done_is_found_again_and_goes_when_all_is_done() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         let open = |key: &str| Progress::open(Some(&file), key.to_owned());
         let mut first = open("a");
-        first.add(2, vec![row(2)]).unwrap();
-        first.add(0, vec![row(0), row(0)]).unwrap();
+        first.add(2, shaped(), vec![row(2)]).unwrap();
+        first.add(0, shaped(), vec![row(0), row(0)]).unwrap();
         drop(first);
         assert_eq!(open("b").cuts(), 0, "another key starts anew");
         let again = open("a");
         assert!(again.has(2) && again.has(0) && !again.has(1));
-        assert_eq!(again.finish(), [row(0), row(0), row(2)]);
+        let (shaping, rows) = again.finish();
+        assert_eq!(rows, [row(0), row(0), row(2)]);
+        assert_eq!(shaping.of_cut(2), Some(&shaped()[..]));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

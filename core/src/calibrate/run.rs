@@ -7,9 +7,11 @@ use super::fidelity::for_table;
 use super::lab::{Lab, LabOptions, Message};
 use super::resume::{Progress, key};
 use super::search::{Ladder, Rung, search};
+use super::shaping::learn;
 use super::{Measure, PhotoSet, Skipped, Truth};
 use crate::Result;
 use crate::bundle::{Bundle, CALIBRATION_FORMAT, Calibration, CalibrationRow, CodecBytes, Step};
+use crate::pack::{Shaping, TensorShaping};
 use crate::runtime::Cancel;
 
 /// What to calibrate with.
@@ -61,31 +63,41 @@ pub fn calibrate(
         measure: options.measure,
         cancel: options.cancel.clone(),
     };
-    let lab = Lab::new(bundle.clone(), photos, truth.as_ref(), lab_options)?;
+    let mut lab = Lab::new(bundle.clone(), photos, truth.as_ref(), lab_options)?;
     let mut done = Progress::open(options.resume_file.as_deref(), key(&lab)?);
     let resumed_cuts = done.cuts();
     let cuts = lab.cuts();
     for (i, &cut) in cuts.iter().enumerate() {
         progress(Step::Calibrate, i as u64, cuts.len() as u64);
         if !done.has(cut) {
-            done.add(cut, rows(&lab, cut)?)?;
+            let shaping = learn(&lab, cut)?;
+            lab.set_shaping(&Shaping::default().with(cut, shaping.clone()));
+            let rows = rows(&lab, cut, changes_something(&shaping))?;
+            done.add(cut, shaping, rows)?;
         }
     }
+    let (shaping, rows) = done.finish();
     Ok(CalibrationSummary {
         calibration: Calibration {
             format: CALIBRATION_FORMAT,
             images: lab.images(),
             with_truth: lab.with_truth(),
             measure: lab.measure(),
-            rows: done.finish(),
+            shaping,
+            rows,
         },
         skipped: lab.photos().skipped().to_vec(),
         resumed_cuts,
     })
 }
 
-fn rows(lab: &Lab, cut: usize) -> Result<Vec<CalibrationRow>> {
-    let mut ladders = Ladder::all(cut)?;
+/// Whether messages that are shaped so differ from those that are not.
+fn changes_something(shaping: &[TensorShaping]) -> bool {
+    shaping.len() > 1 || shaping.iter().any(|tensor| tensor.diffusion > 0.0)
+}
+
+fn rows(lab: &Lab, cut: usize, shaped: bool) -> Result<Vec<CalibrationRow>> {
+    let mut ladders = Ladder::all(cut, shaped)?;
     search(lab, cut, &mut ladders)?;
     let rungs = ladders.iter().flat_map(|ladder| &ladder.rungs);
     let seen = rungs.filter(|rung| !rung.observed.is_empty());

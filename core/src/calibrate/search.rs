@@ -1,6 +1,6 @@
 //! Which precisions are worth measuring on every photo.
 //!
-//! Fidelity grows with the levels, so of a ladder of two dozen only the few around the limits that
+//! Fidelity grows with the levels, so of a ladder of three dozen only the few around the limits that
 //! someone may set matter. A dozen photos on every third rung show where those lie; three times as
 //! many photos, then all of them, go to the rungs that are left.
 
@@ -13,8 +13,8 @@ use crate::schedule::{Levels, PhotoCodec, Precision, Quantisation};
 
 /// Levels that are tried; fp32 follows.
 pub(super) const LEVELS: &[u32] = &[
-    2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512,
-    768, 1024, 2048,
+    2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 22, 24, 26, 28, 32, 36, 40, 48, 56, 64,
+    80, 96, 128, 192, 256, 384, 512, 768, 1024, 2048,
 ];
 /// Qualities of a lossy photo that are tried.
 pub(super) const QUALITIES: &[u8] = &[5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 95, 98];
@@ -55,19 +55,24 @@ impl Ladder {
         }
     }
 
-    /// Every ladder for `cut`, each with what is exact as its last rung or as a ladder of its own.
-    pub(super) fn all(cut: usize) -> Result<Vec<Self>> {
+    /// Every ladder for `cut`; what is exact is one of its own. Without `shaped`, what shaping would
+    /// not change is left out.
+    pub(super) fn all(cut: usize, shaped: bool) -> Result<Vec<Self>> {
         let levels: Result<Vec<Levels>> = LEVELS.iter().map(|&l| Levels::new(l)).collect();
         let levels = levels?;
         let packed = |&quantisation: &Quantisation| {
             let steps = levels.iter().map(|&l| Precision::Levels(l));
             Self::new(steps.map(|p| Sent::Packed(quantisation, p)))
         };
-        let mut ladders: Vec<Self> = Quantisation::ALL.iter().map(packed).collect();
-        let exact = Quantisation::ALL
+        let of_use = |q: &&Quantisation| shaped || **q != Quantisation::Shaped;
+        let mut ladders: Vec<Self> = Quantisation::ALL
             .iter()
-            .map(|&q| Sent::Packed(q, Precision::Raw));
-        ladders.extend(exact.map(|sent| Self::new([sent])));
+            .filter(of_use)
+            .map(packed)
+            .collect();
+        // Without levels there is nothing to quantise, in whatever way.
+        let exact = Sent::Packed(Quantisation::Plain, Precision::Raw);
+        ladders.push(Self::new([exact]));
         if cut == 0 {
             let jpeg = QUALITIES.iter().map(|&q| Sent::Photo(PhotoCodec::Jpeg(q)));
             ladders.push(Self::new(jpeg));
@@ -236,7 +241,7 @@ mod tests {
                 upper: mean,
             }
         };
-        let mut ladders = Ladder::all(1).unwrap();
+        let mut ladders = Ladder::all(1, true).unwrap();
         Search {
             images,
             observe: &observe,
@@ -259,8 +264,9 @@ mod tests {
         let full = full(&ladders[0], IMAGES);
         assert_eq!(full.first(), Some(&3), "{full:?}");
         assert!(full.contains(&28) && !full.contains(&48), "{full:?}");
-        assert!(runs < IMAGES * LEVELS.len() * 2 / 3, "{runs} runs");
-        let exact = &ladders[1].rungs[0];
+        let all = IMAGES * LEVELS.len() * Quantisation::ALL.len();
+        assert!(runs < all * 2 / 3, "{runs} runs");
+        let exact = &ladders[Quantisation::ALL.len()].rungs[0];
         assert!(exact.sent.is_exact());
         assert_eq!(
             exact.observed.len(),

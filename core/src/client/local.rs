@@ -8,7 +8,7 @@ use tokio::runtime::RuntimeFlavor;
 use super::labels::{Label, top_k};
 use super::ms;
 use super::shared::Shared;
-use crate::pack::Packer;
+use crate::pack::{Packer, Shaping};
 use crate::pixels::Frame;
 use crate::runtime::{Activation, Cancel};
 use crate::schedule::{Codec, Precision};
@@ -142,18 +142,31 @@ fn pack_threads() -> usize {
 }
 
 /// Packers that are not in use.
-#[derive(Debug, Default)]
-pub(super) struct Packers(Mutex<Vec<Packer>>);
+#[derive(Debug)]
+pub(super) struct Packers {
+    shaping: Arc<Shaping>,
+    idle: Mutex<Vec<Packer>>,
+}
 
 impl Packers {
+    pub(super) fn new(shaping: Arc<Shaping>) -> Self {
+        Self {
+            shaping,
+            idle: Mutex::default(),
+        }
+    }
+
     fn take(&self) -> Packer {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop()
-            .unwrap_or_else(|| Packer::default().with_threads(pack_threads()))
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.pop().unwrap_or_else(|| {
+            Packer::default()
+                .with_threads(pack_threads())
+                .with_shaping(self.shaping.clone())
+        })
     }
 
     fn put_back(&self, packer: Packer) {
-        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE_PACKERS {
             idle.push(packer);
         }

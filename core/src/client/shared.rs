@@ -62,6 +62,7 @@ impl Shared {
             let photo = calibration.allowed_photo(max_drop_pp);
             config.photo = photo.unwrap_or(PhotoCodec::WebPLossless);
         }
+        let shaping = known.calibration.map(|c| Arc::new(c.shaping.clone()));
         let policy = config.mode.policy();
         let has_server = transport.is_some();
         let mut plans = plans(&manifest, policy, has_server, &config)?;
@@ -90,7 +91,7 @@ impl Shared {
             transport: transport.filter(|_| policy.may_use_network()),
             config,
             policy,
-            packers: Packers::default(),
+            packers: Packers::new(shaping.unwrap_or_default()),
             state: Mutex::new(state),
         })
     }

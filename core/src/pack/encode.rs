@@ -1,12 +1,15 @@
 //! The one encoder: tensors of a cut to a message.
 
+use std::sync::Arc;
+
 use super::codec::{Codecs, Frame, Grid};
 use super::elements_of;
 use super::quantise::{Quantiser, ValueRange};
+use super::shaping::Shaping;
 use super::simd::Kernels;
 use super::wire::{self, Row};
 use crate::bundle::Cut;
-use crate::schedule::{Codec, Precision};
+use crate::schedule::{Codec, Levels, Precision, Quantisation};
 use crate::{Error, ErrorKind, Result, TensorSpec};
 
 /// Turns the tensors of a cut into one self-describing message; keeps its buffers between calls.
@@ -45,6 +48,10 @@ use crate::{Error, ErrorKind, Result, TensorSpec};
 #[derive(Debug, Default)]
 pub struct Packer {
     codecs: Codecs,
+    shaping: Arc<Shaping>,
+    ranges: Vec<ValueRange>,
+    /// Levels of each tensor.
+    shares: Vec<Levels>,
     rows: Vec<Row>,
     payloads: Vec<u8>,
 }
@@ -58,9 +65,18 @@ impl Packer {
         self
     }
 
+    /// What [`Codec::Shaped`] goes by; what a bundle has learnt is
+    /// [`Bundle::shaping`](crate::bundle::Bundle::shaping).
+    #[must_use]
+    pub fn with_shaping(mut self, shaping: Arc<Shaping>) -> Self {
+        self.shaping = shaping;
+        self
+    }
+
     /// Packs `tensors` (row-major f32, in the order of the cut's row).
     ///
-    /// Each tensor is quantised over its own range. A tensor that `codec` does not make smaller, or
+    /// Each tensor is quantised over its own range, to as many levels as `precision` says; with
+    /// [`Codec::Shaped`] those are the levels of one tensor, and the others may have fewer. A tensor that `codec` does not make smaller, or
     /// cannot write at this precision, is sent without it, so that no message exceeds
     /// [`max_message_bytes`](super::max_message_bytes). At [`Precision::Raw`] every bit survives,
     /// NaNs and infinities included.
@@ -93,50 +109,61 @@ impl Packer {
         check_count(cut, tensors)?;
         self.rows.clear();
         self.payloads.clear();
-        for (spec, values) in cut.tensors.iter().zip(tensors) {
-            self.add(spec, values, precision, codec)
-                .map_err(|e| at(e, cut, spec))?;
+        let at_tensor = |e: Error, spec| at(e, cut, spec);
+        if let Precision::Levels(levels) = precision {
+            self.ranges.clear();
+            for (spec, values) in cut.tensors.iter().zip(tensors) {
+                check_elements(spec, values).map_err(|e| at_tensor(e, spec))?;
+                let range = ValueRange::of(Kernels::best(), values);
+                self.ranges.push(range.map_err(|e| at_tensor(e, spec))?);
+            }
+            self.share_out(cut, levels, codec);
+        }
+        for (tensor, (spec, values)) in cut.tensors.iter().zip(tensors).enumerate() {
+            let elements = check_elements(spec, values).map_err(|e| at_tensor(e, spec))?;
+            let (precision, range, grid) = match precision {
+                Precision::Raw => (Precision::Raw, ValueRange::ZERO, Grid::Raw),
+                Precision::Levels(_) => self.grid(cut, tensor, codec),
+            };
+            let frame = Frame {
+                shape: &spec.shape,
+                grid,
+            };
+            let start = self.payloads.len();
+            let codec = self
+                .add_payload(&frame, values, precision, codec)
+                .map_err(|e| at_tensor(e, spec))?;
+            self.rows.push(Row {
+                precision,
+                codec,
+                range,
+                elements: field(elements)?,
+                payload_bytes: field(self.payloads.len() - start)?,
+            });
         }
         wire::write(cut.index, &self.rows, &self.payloads, message)
     }
 
-    fn add(
-        &mut self,
-        spec: &TensorSpec,
-        values: &[f32],
-        precision: Precision,
-        codec: Codec,
-    ) -> Result<()> {
-        let elements = elements_of(spec)?;
-        if values.len() != elements {
-            return Err(invalid(format!(
-                "the shape {:?} has {elements} elements, got {}",
-                spec.shape,
-                values.len()
-            )));
+    /// Fills `shares`.
+    fn share_out(&mut self, cut: &Cut, levels: Levels, codec: Codec) {
+        if codec.quantisation() == Quantisation::Shaped {
+            self.shaping
+                .share_out(cut.index, levels, &self.ranges, &mut self.shares);
+        } else {
+            self.shares.clear();
+            self.shares.resize(self.ranges.len(), levels);
         }
-        let (range, grid) = match precision {
-            Precision::Raw => (ValueRange::ZERO, Grid::Raw),
-            Precision::Levels(levels) => {
-                let range = ValueRange::of(Kernels::best(), values)?;
-                let quantiser = Quantiser::new(Kernels::best(), range, levels);
-                (range, Grid::Levels(quantiser))
-            }
+    }
+
+    /// The levels of a tensor and what turns its elements into them.
+    fn grid(&self, cut: &Cut, tensor: usize, codec: Codec) -> (Precision, ValueRange, Grid) {
+        let (range, levels) = (self.ranges[tensor], self.shares[tensor]);
+        let diffusion = match codec.quantisation() {
+            Quantisation::Plain => 0.0,
+            Quantisation::Shaped => self.shaping.diffusion(cut.index, tensor),
         };
-        let frame = Frame {
-            shape: &spec.shape,
-            grid,
-        };
-        let start = self.payloads.len();
-        let codec = self.add_payload(&frame, values, precision, codec)?;
-        self.rows.push(Row {
-            precision,
-            codec,
-            range,
-            elements: field(elements)?,
-            payload_bytes: field(self.payloads.len() - start)?,
-        });
-        Ok(())
+        let quantiser = Quantiser::new(Kernels::best(), range, levels).diffusing(diffusion);
+        (Precision::Levels(levels), range, Grid::Levels(quantiser))
     }
 
     /// Appends the payload and says which codec it ended up with.
@@ -173,6 +200,19 @@ pub(super) fn check_count(cut: &Cut, tensors: &[&[f32]]) -> Result<()> {
         cut.index,
         cut.tensors.len(),
         tensors.len()
+    )))
+}
+
+/// How many elements a tensor has, if that is how many there are.
+fn check_elements(spec: &TensorSpec, values: &[f32]) -> Result<usize> {
+    let elements = elements_of(spec)?;
+    if values.len() == elements {
+        return Ok(elements);
+    }
+    Err(invalid(format!(
+        "the shape {:?} has {elements} elements, got {}",
+        spec.shape,
+        values.len()
     )))
 }
 

@@ -3,6 +3,7 @@
 //! the stable API (feature `internals`).
 
 use super::context::{Scratch, Shape, decode, encode};
+use super::maps::Maps;
 use super::quantise::{Quantiser, ValueRange};
 use super::simd::Kernels;
 use super::{shuffle, wire};
@@ -20,7 +21,7 @@ pub fn recode_context(
     levels: Levels,
     background: Option<u32>,
 ) -> Result<Vec<u8>> {
-    let shape_and_codes = Shape::new(shape, levels.get() - 1, background);
+    let shape_and_codes = Shape::new(Maps::of(shape), levels.get() - 1, background);
     let mut codes = vec![0u16; shape.iter().product()];
     let mut scratch = Scratch::default();
     decode(payload, &shape_and_codes, &mut scratch, &mut codes)?;

@@ -7,10 +7,13 @@
 mod codec;
 mod context;
 mod decode;
+mod diffuse;
 mod encode;
 #[cfg(feature = "internals")]
 pub mod internals;
+mod maps;
 mod quantise;
+mod shaping;
 mod shuffle;
 mod simd;
 mod target;
@@ -20,6 +23,7 @@ mod wire;
 
 pub use decode::{Unpacker, unpack};
 pub use encode::Packer;
+pub use shaping::{Shaping, TensorShaping};
 pub use target::Fitted;
 
 use crate::bundle::Cut;

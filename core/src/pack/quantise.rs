@@ -6,6 +6,8 @@
 //! arithmetic is in f64: differences of f32 neither overflow nor vanish there, and the result is
 //! the same bit for bit on every machine.
 
+use super::diffuse::{Errors, diffuse};
+use super::maps::Maps;
 use super::shuffle::{shuffle, unshuffle};
 use super::simd::{Code, Kernels, Scale, from_order_key, order_key};
 use crate::schedule::Levels;
@@ -40,12 +42,17 @@ impl ValueRange {
             hi: from_order_key(greatest) + 0.0,
         })
     }
+
+    /// From one end to the other.
+    pub(super) fn width(&self) -> f64 {
+        f64::from(self.hi) - f64::from(self.lo)
+    }
 }
 
 /// Turns elements into codes of 0 to `levels - 1`, and back.
 ///
-/// An element of the range comes back at most half a step from where it was (and the rounding to
-/// f32), a step being `(hi - lo) / (levels - 1)`; one outside comes back as the nearer end.
+/// An element of the range comes back at most half a step from where it was, one and a half with
+/// errors diffused (and the rounding to f32), a step being `(hi - lo) / (levels - 1)`; one outside comes back as the nearer end.
 ///
 /// Codes are u8 up to 256 levels and u16 above.
 #[derive(Debug, Clone, Copy)]
@@ -53,24 +60,32 @@ pub(super) struct Quantiser {
     kernels: Kernels,
     scale: Scale,
     levels: Levels,
+    /// Share of each error that is handed on.
+    diffusion: f32,
 }
 
 impl Quantiser {
     /// For a range with `lo <= hi`, both finite.
     pub(super) fn new(kernels: Kernels, range: ValueRange, levels: Levels) -> Self {
-        let lo = f64::from(range.lo);
-        let width = f64::from(range.hi) - lo;
+        let width = range.width();
         let last_code = f64::from(levels.get() - 1);
         Self {
             kernels,
             scale: Scale {
-                lo,
+                lo: range.lo.into(),
                 step: width / last_code,
                 codes_per_unit: if width > 0.0 { last_code / width } else { 0.0 },
                 last_code,
             },
             levels,
+            diffusion: 0.0,
         }
+    }
+
+    /// With this share of each error (0.0 to 1.0) diffused where that can be: in maps of which nothing
+    /// is below 0.0.
+    pub(super) const fn diffusing(self, diffusion: f32) -> Self {
+        Self { diffusion, ..self }
     }
 
     pub(super) const fn levels(&self) -> Levels {
@@ -95,6 +110,22 @@ impl Quantiser {
     /// near.
     pub(super) fn quantise<C: Code>(&self, values: &[f32], codes: &mut [C]) {
         self.kernels.quantise(values, &self.scale, codes);
+    }
+
+    /// Codes of all `values` of a tensor of these maps: as [`quantise`](Self::quantise) has them, or
+    /// with errors diffused.
+    pub(super) fn quantise_maps<C: Code>(
+        &self,
+        values: &[f32],
+        maps: Maps,
+        codes: &mut [C],
+        errors: &mut Errors,
+    ) {
+        if self.diffusion > 0.0 && self.scale.lo >= 0.0 && maps.are_spatial() {
+            diffuse(values, maps, &self.scale, self.diffusion, codes, errors);
+        } else {
+            self.quantise(values, codes);
+        }
     }
 
     /// Values of `codes`, `lo + code * step`; fails with [`ErrorKind::InvalidActivation`] if a code

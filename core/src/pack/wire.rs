@@ -228,7 +228,9 @@ impl Row {
             // What a codec does not make smaller is sent without it.
             Codec::Lz4 | Codec::Zstd => 0 < bytes && bytes < uncoded,
             // May be empty: all elements went as expected.
-            Codec::Context => self.codec.can_code(self.precision) && bytes < uncoded,
+            Codec::Context | Codec::Shaped => {
+                self.codec.can_code(self.precision) && bytes < uncoded
+            }
         };
         if !plausible {
             return Err(invalid(format!(
@@ -245,7 +247,8 @@ const fn codec_id(codec: Codec) -> u8 {
         Codec::Raw => 0,
         Codec::Lz4 => 1,
         Codec::Zstd => 2,
-        Codec::Context => 3,
+        // Shaping is the sender's affair.
+        Codec::Context | Codec::Shaped => 3,
     }
 }
 

@@ -48,6 +48,17 @@ impl Levels {
         self.0
     }
 
+    /// Levels whose steps are wider by so much: `share`, 0.0 to 1.0, of the steps, and two at least.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts of floats saturate, and what comes out is clamped"
+    )]
+    pub(crate) fn at_share(self, share: f64) -> Self {
+        let steps = (f64::from(self.0 - 1) * share).round() as u32;
+        Self((steps + 1).clamp(Self::MIN, self.0))
+    }
+
     /// Bits that hold one code: ceil(log2(levels)), 1 to 16.
     pub const fn bits(self) -> u32 {
         u32::BITS - (self.0 - 1).leading_zeros()
@@ -68,11 +79,21 @@ pub enum Codec {
     /// The project's own: an adaptive entropy coder whose contexts are neighbouring elements. For
     /// levels only; fp32 is sent raw.
     Context,
+    /// The same coder behind a quantiser that sends errors where the answer suffers least
+    /// ([`Shaping`](crate::pack::Shaping)). What is written is what [`Context`](Self::Context) writes,
+    /// and messages name that.
+    Shaped,
 }
 
 impl Codec {
     /// Every codec.
-    pub const ALL: &[Self] = &[Self::Raw, Self::Lz4, Self::Zstd, Self::Context];
+    pub const ALL: &[Self] = &[
+        Self::Raw,
+        Self::Lz4,
+        Self::Zstd,
+        Self::Context,
+        Self::Shaped,
+    ];
 
     /// Name on the command line and in reports.
     pub const fn as_str(self) -> &'static str {
@@ -81,6 +102,7 @@ impl Codec {
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
             Self::Context => "context",
+            Self::Shaped => "shaped",
         }
     }
 
@@ -88,7 +110,7 @@ impl Codec {
     pub const fn can_code(self, precision: Precision) -> bool {
         match self {
             Self::Raw | Self::Lz4 | Self::Zstd => true,
-            Self::Context => matches!(precision, Precision::Levels(_)),
+            Self::Context | Self::Shaped => matches!(precision, Precision::Levels(_)),
         }
     }
 
@@ -96,6 +118,7 @@ impl Codec {
     pub const fn quantisation(self) -> Quantisation {
         match self {
             Self::Raw | Self::Lz4 | Self::Zstd | Self::Context => Quantisation::Plain,
+            Self::Shaped => Quantisation::Shaped,
         }
     }
 }
@@ -108,11 +131,14 @@ impl Codec {
 pub enum Quantisation {
     /// Uniform levels over the range of each tensor, element by element.
     Plain,
+    /// Levels shared out between the tensors of a cut, and errors diffused over their maps
+    /// ([`Shaping`](crate::pack::Shaping)).
+    Shaped,
 }
 
 impl Quantisation {
     /// Every way.
-    pub const ALL: &[Self] = &[Self::Plain];
+    pub const ALL: &[Self] = &[Self::Plain, Self::Shaped];
 
     /// The codecs that quantise this way.
     pub fn codecs(self) -> impl Iterator<Item = Codec> {
@@ -138,7 +164,7 @@ impl FromStr for Codec {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("unknown codec '{name}': use raw, lz4, zstd or context"),
+                    format!("unknown codec '{name}': use raw, lz4, zstd, context or shaped"),
                 )
             })
     }

@@ -159,6 +159,7 @@ mod tests {
     use super::*;
     use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow, CodecBytes, Profile, Sent};
     use crate::calibrate::{FlipRate, Judgement, Measure};
+    use crate::pack::Shaping;
     use crate::schedule::fixtures::manifest;
     use crate::schedule::{Levels, LinkPrior, LinkSample, Quantisation};
 
@@ -216,6 +217,7 @@ mod tests {
             images: 100,
             with_truth: 0,
             measure: Measure::Agreement,
+            shaping: Shaping::default(),
             rows: (0..3)
                 .flat_map(|cut| [(4, 3.0), (16, 0.8), (64, 0.3)].map(|(l, pp)| row(cut, l, pp)))
                 .chain([raw(1)])

@@ -49,10 +49,11 @@ impl Sweep<'_> {
     fn kinds(&self, cut: usize) -> Vec<Vec<Sent>> {
         let packed = |&quantisation: &Quantisation| {
             let levels = self.levels.iter().map(|&l| Precision::Levels(l));
-            let precisions = levels.chain([Precision::Raw]);
-            precisions.map(|p| Sent::Packed(quantisation, p)).collect()
+            levels.map(|p| Sent::Packed(quantisation, p)).collect()
         };
         let mut kinds: Vec<Vec<Sent>> = Quantisation::ALL.iter().map(packed).collect();
+        // Without levels there is nothing to quantise, in whatever way.
+        kinds.push(vec![Sent::Packed(Quantisation::Plain, Precision::Raw)]);
         if cut == 0 {
             let jpeg = QUALITIES.iter().map(|&q| PhotoCodec::Jpeg(q));
             kinds.push(jpeg.map(Sent::Photo).collect());
@@ -72,7 +73,8 @@ impl Sweep<'_> {
                 .iter()
                 .map(|observed| agreement(&self.lab.judge(observed)))
                 .collect();
-            let goes_on = |i: &usize| agreements[*i] >= self.from_agreement;
+            // What is exact needs no more photos.
+            let goes_on = |i: &usize| agreements[*i] >= self.from_agreement && !kind[*i].is_exact();
             let end = last_of_interest(kind, &agreements);
             keep.extend((0..=end).filter(goes_on).map(|i| start + i));
             start += kind.len();

@@ -2,6 +2,8 @@
 
 use super::{Frame, Grid, TensorCodec, invalid};
 use crate::pack::context::{Scratch, Shape, decode, encode};
+use crate::pack::diffuse::Errors;
+use crate::pack::maps::Maps;
 use crate::pack::quantise::Quantiser;
 use crate::pack::simd::Code;
 use crate::{Error, ErrorKind, Result};
@@ -12,6 +14,7 @@ pub(super) struct Context {
     narrow: Vec<u8>,
     wide: Vec<u16>,
     scratch: Scratch,
+    errors: Errors,
 }
 
 impl Context {
@@ -29,25 +32,17 @@ impl TensorCodec for Context {
                 "the context codec needs levels: send fp32 raw, or with lz4 or zstd",
             ));
         };
+        let maps = Maps::of(frame.shape);
         let shape = shape(frame, &quantiser);
+        let (scratch, errors) = (&mut self.scratch, &mut self.errors);
         if quantiser.codes_have_one_byte() {
-            write(
-                values,
-                &quantiser,
-                &shape,
-                &mut self.narrow,
-                &mut self.scratch,
-                payload,
-            );
+            self.narrow.resize(values.len(), 0);
+            quantiser.quantise_maps(values, maps, &mut self.narrow, errors);
+            encode(&mut self.narrow, &shape, scratch, payload);
         } else {
-            write(
-                values,
-                &quantiser,
-                &shape,
-                &mut self.wide,
-                &mut self.scratch,
-                payload,
-            );
+            self.wide.resize(values.len(), 0);
+            quantiser.quantise_maps(values, maps, &mut self.wide, errors);
+            encode(&mut self.wide, &shape, scratch, payload);
         }
         Ok(())
     }
@@ -81,23 +76,10 @@ impl TensorCodec for Context {
 
 fn shape(frame: &Frame<'_>, quantiser: &Quantiser) -> Shape {
     Shape::new(
-        frame.shape,
+        Maps::of(frame.shape),
         quantiser.levels().get() - 1,
         quantiser.zero_code(),
     )
-}
-
-fn write<C: Code>(
-    values: &[f32],
-    quantiser: &Quantiser,
-    shape: &Shape,
-    codes: &mut Vec<C>,
-    scratch: &mut Scratch,
-    payload: &mut Vec<u8>,
-) {
-    codes.resize(values.len(), C::default());
-    quantiser.quantise(values, codes);
-    encode(codes, shape, scratch, payload);
 }
 
 fn read<C: Code>(

@@ -64,7 +64,8 @@ impl Codecs {
             Codec::Raw => &mut self.raw,
             Codec::Lz4 => &mut self.lz4,
             Codec::Zstd => &mut self.zstd,
-            Codec::Context => &mut self.context,
+            // What is shaped is written as what is not.
+            Codec::Context | Codec::Shaped => &mut self.context,
         }
     }
 }

@@ -23,6 +23,7 @@ use std::fmt;
 use self::lane::{Geometry, Lane, LaneModels, walk_channels};
 use self::range_coder::{BitCoder, Decoder, Encoder};
 use self::symbol::Alphabet;
+use super::maps::Maps;
 use super::simd::Code;
 use crate::{Error, ErrorKind, Result};
 
@@ -43,22 +44,14 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// For a tensor of `shape` with codes 0 to `last` (1 to 65,535); `background` is the code of 0.0
-    /// where the tensor is signed, and none where nothing in it is below 0.0.
-    pub(super) fn new(shape: &[usize], last: u32, background: Option<u32>) -> Self {
-        let elements = shape.iter().product();
-        let (channels, height, width) = match *shape {
-            [.., height, width] if shape.len() >= 3 && height * width > 1 => {
-                (elements / (height * width), height, width)
-            }
-            // A vector: each element has the one before it as its only neighbour.
-            _ => (1, 1, elements),
-        };
+    /// For these maps with codes 0 to `last` (1 to 65,535); `background` is the code of 0.0 where the
+    /// tensor is signed, and none where nothing in it is below 0.0.
+    pub(super) fn new(maps: Maps, last: u32, background: Option<u32>) -> Self {
         Self {
-            channels,
+            channels: maps.channels,
             geometry: Geometry {
-                height,
-                width,
+                height: maps.height,
+                width: maps.width,
                 alphabet: Alphabet::new(last, background.is_none()),
                 background: background.unwrap_or(0).min(last),
             },
@@ -352,7 +345,7 @@ mod tests {
         ] {
             for last in [1, 2, 15, 255, 256, 65_535] {
                 for background in [None, Some(last / 2)] {
-                    let shape = Shape::new(dims, last, background);
+                    let shape = Shape::new(Maps::of(dims), last, background);
                     let codes = hills(dims, last);
                     let payload = encoded(&codes, &shape);
                     let mut back = vec![0u16; codes.len()];
@@ -370,7 +363,7 @@ mod tests {
     #[test]
     fn foreign_bytes_are_refused_or_the_only_ones_for_what_they_hold() {
         let dims = [1, 10, 120, 120];
-        let shape = Shape::new(&dims, 15, None);
+        let shape = Shape::new(Maps::of(&dims), 15, None);
         assert!(shape.lanes().count() > 1);
         let codes: Vec<u8> = hills(&dims, 15).iter().map(|&c| c as u8).collect();
         let payload = encoded(&codes, &shape);
@@ -415,7 +408,7 @@ mod tests {
             let bytes = &bytes[..seed as usize % 17];
             let last = 1 + seed as u32 % 11;
             let background = (seed % 3 == 0).then_some(last / 2);
-            let shape = Shape::new(&[1, 2, 3, 3], last, background);
+            let shape = Shape::new(Maps::of(&[1, 2, 3, 3]), last, background);
             let mut back = [0u8; 18];
             if decode(bytes, &shape, &mut scratch, &mut back).is_ok() {
                 accepted += 1;
@@ -429,8 +422,8 @@ mod tests {
     fn a_code_beyond_the_last_is_refused() {
         // Written with a larger alphabet of the same buckets.
         let (large, small) = (
-            Shape::new(&[1, 40], 6, Some(3)),
-            Shape::new(&[1, 40], 4, Some(3)),
+            Shape::new(Maps::of(&[1, 40]), 6, Some(3)),
+            Shape::new(Maps::of(&[1, 40]), 4, Some(3)),
         );
         let payload = encoded(&[6u8; 40], &large);
         let mut back = [0u8; 40];
