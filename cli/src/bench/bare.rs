@@ -8,8 +8,9 @@ use ort::session::builder::GraphOptimizationLevel;
 
 /// A session of the whole model with the same threads, as an app without DynO would have it.
 pub(super) fn bare_session(bundle: &Bundle, threads: usize) -> Result<Session> {
+    let environment = environment()?;
     let builder = || -> ort::Result<Session> {
-        Session::builder(environment().map_err(ort::Error::wrap)?)?
+        Session::builder(environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
             .with_intra_op_spinning(false)?

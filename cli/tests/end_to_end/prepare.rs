@@ -24,6 +24,26 @@ fn a_bundle_says_what_it_holds_and_its_hash_depends_on_content_alone() {
 }
 
 #[test]
+fn without_onnx_runtime_people_are_told_what_to_set() {
+    let folder = folder();
+    let out = folder.path().join("shapes");
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_dyno"))
+        .env("ORT_DYLIB_PATH", folder.path().join("nowhere.so"))
+        .arg("prepare")
+        .arg(models().join("shapes12.onnx"))
+        .arg("--preprocess")
+        .arg(models().join("shapes12.toml"))
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("set ORT_DYLIB_PATH"), "{complaint}");
+    assert!(!complaint.contains("panicked"), "{complaint}");
+}
+
+#[test]
 fn flags_win_over_the_file_and_change_the_hash() {
     let folder = folder();
     let out = folder.path().join("flagged");

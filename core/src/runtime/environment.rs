@@ -101,14 +101,15 @@ pub(crate) struct SessionOptions<'a> {
 
 /// Creates a session from an encoded model.
 pub(crate) fn session(model: &[u8], options: SessionOptions<'_>) -> Result<Session> {
-    builder(options)
+    // First, and as our own error: without the library even making one of `ort`'s panics.
+    let environment = environment()?;
+    builder(environment, options)
         .map_err(super::ort_error)?
         .commit_from_memory(model)
         .map_err(super::ort_error)
 }
 
-fn builder(options: SessionOptions<'_>) -> ort::Result<SessionBuilder> {
-    let environment = environment().map_err(ort::Error::wrap)?;
+fn builder(environment: &Environment, options: SessionOptions<'_>) -> ort::Result<SessionBuilder> {
     let level = if options.optimise {
         GraphOptimizationLevel::All
     } else {
