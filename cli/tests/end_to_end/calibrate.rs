@@ -1,5 +1,6 @@
 //! `dyno prepare --calibrate`, what `inspect` and `infer` make of it, and `dyno bench pack`.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::fixture::{
@@ -36,6 +37,17 @@ fn a_calibrated_bundle_says_what_keeps_a_limit() {
             "no row of cut {cut}"
         );
     }
+    let shaping = calibration["shaping"].as_object().unwrap();
+    assert_eq!(
+        shaping.len(),
+        rows.iter().map(|r| &r["cut"]).collect::<HashSet<_>>().len()
+    );
+    let of_one_tensor = shaping["9"].as_array().unwrap();
+    assert!(of_one_tensor[0]["weight"].as_f64() > Some(0.0));
+    assert!(
+        rows.iter().any(|row| row["quantisation"] == "shaped"),
+        "something is worth shaping"
+    );
     let text = dyno(["inspect".as_ref(), out.as_os_str()]).ok().stdout;
     assert!(
         text.contains("calibrated  20 photos, 20 with a true class"),

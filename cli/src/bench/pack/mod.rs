@@ -26,8 +26,8 @@ use sweep::Sweep;
 
 /// Levels that are measured unless told otherwise; fp32 always is.
 const LEVELS: &[u32] = &[
-    2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 96,
-    128, 256,
+    2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 24, 26, 28, 32, 36, 40, 44, 48,
+    56, 64, 80, 96, 128, 256,
 ];
 
 /// Arguments of `dyno bench pack`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dyno_core::schedule::{Codec, Quantisation};
 use serde::Serialize;
 
 use super::row::Row;
@@ -68,7 +69,7 @@ impl Summary {
         let codecs: Vec<&str> = {
             let mut names: Vec<&str> = rows
                 .iter()
-                .filter(|row| row.levels.is_some())
+                .filter(|row| row.levels.is_some() && quantises_plainly(&row.codec))
                 .map(|row| row.codec.as_str())
                 .collect();
             names.sort_unstable();
@@ -123,6 +124,12 @@ fn equal_agreement(rows: &[Row], target: f64) -> EqualAgreement {
         ratio: geometric_mean(cuts.iter().map(|cut| cut.ratio)),
         cuts,
     }
+}
+
+/// Codecs that quantise in another way than the paper's do not carry the same at the same levels.
+fn quantises_plainly(codec: &str) -> bool {
+    let codec = codec.parse::<Codec>();
+    codec.is_ok_and(|codec| codec.quantisation() == Quantisation::Plain)
 }
 
 fn equal_levels(rows: &[Row], codec: &str, over: &str) -> Option<EqualLevels> {

@@ -1,9 +1,13 @@
 //! `unpack(pack(x))` is `x` quantised, for data of every kind.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{Random, cut};
-use crate::pack::{Packer, inspect, max_message_bytes, peek_cut, unpack};
+use crate::pack::{
+    MessageInfo, Packer, Shaping, TensorShaping, inspect, max_message_bytes, peek_cut, unpack,
+};
 use crate::schedule::{Codec, Levels, Precision};
 use crate::{ElementType, ErrorKind};
 
@@ -133,6 +137,58 @@ fn the_bound_of_a_cut_is_reached() {
         });
         assert_eq!(longest.into_iter().max(), Some(max_message_bytes(&cut)));
     }
+}
+
+#[test]
+fn shaped_messages_are_context_coded_and_share_out_their_levels() {
+    let mut random = Random(3);
+    let wide: Vec<f32> = (0..4 * 36)
+        .map(|i| (i as f32 * 0.05).sin() * 20.0)
+        .collect();
+    let narrow: Vec<f32> = (0..4 * 36)
+        .map(|_| random.signed().max(0.0) * 2.0)
+        .collect();
+    let cut = cut(5, &[&[1, 4, 6, 6], &[1, 4, 6, 6]]);
+    let row = |weight, diffusion| TensorShaping { weight, diffusion };
+    let pack = |shaping: Shaping| {
+        let mut packer = Packer::default().with_shaping(Arc::new(shaping));
+        let precision = Precision::Levels(Levels::new(81).unwrap());
+        let tensors: [&[f32]; 2] = [&wide, &narrow];
+        let message = packer
+            .pack(&cut, &tensors, precision, Codec::Shaped)
+            .unwrap();
+        (inspect(&message).unwrap(), unpack(&message, &cut).unwrap())
+    };
+    let levels = |info: &MessageInfo| {
+        let levels = info.tensors.iter().map(|t| match t.precision {
+            Precision::Levels(levels) => levels.get(),
+            Precision::Raw => 0,
+        });
+        levels.collect::<Vec<_>>()
+    };
+
+    let (info, nearest) = pack(Shaping::default().with(5, vec![row(1.0, 0.0), row(1.0, 0.0)]));
+    assert!(info.tensors.iter().all(|t| t.codec == Codec::Context));
+    let [first, second] = levels(&info)[..] else {
+        panic!("two tensors, two levels");
+    };
+    assert_eq!(first, 81);
+    assert!(
+        (4..=6).contains(&second),
+        "a twentieth of the range: {second} levels"
+    );
+    let expected = quantised(&narrow, second).0;
+    assert_eq!(nearest[1].as_f32().unwrap(), expected);
+
+    let (info, diffused) = pack(Shaping::default().with(5, vec![row(1.0, 0.9), row(20.0, 0.9)]));
+    assert!(
+        levels(&info).iter().all(|l| (76..=81).contains(l)),
+        "{info:?}"
+    );
+    let signed = quantised(&wide, levels(&info)[0]).0;
+    assert_eq!(diffused[0].as_f32().unwrap(), signed, "never diffused");
+    let nearest = quantised(&narrow, levels(&info)[1]).0;
+    assert_ne!(diffused[1].as_f32().unwrap(), nearest);
 }
 
 #[test]
