@@ -43,9 +43,23 @@ fuzz_target!(|input: (u8, u16, u8, Vec<f32>)| {
         Precision::Raw => {
             assert!(values.iter().zip(back).all(|(x, y)| x.to_bits() == y.to_bits()));
         }
+        Precision::Levels(levels) if codec == Codec::Shaped => near(values, back, levels.get()),
         Precision::Levels(levels) => assert_eq!(back, quantised(values, levels.get())),
     }
 });
+
+/// With errors diffused an element moves by a step and a half at most, and zero stays where nothing is
+/// below it.
+fn near(values: &[f32], back: &[f32], levels: u32) {
+    let least = values.iter().copied().fold(0.0, f32::min);
+    let hi = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let step = (f64::from(hi) - f64::from(least)) / f64::from(levels - 1);
+    for (&x, &y) in values.iter().zip(back) {
+        let rounding = f64::from(x.abs()) * 1e-6 + step / 256.0 + f64::from(f32::from_bits(1));
+        assert!((f64::from(x) - f64::from(y)).abs() <= 1.5 * step + rounding, "{x} became {y}");
+        assert!(x != 0.0 || least < 0.0 || y == 0.0);
+    }
+}
 
 /// The definition in docs/wire-format.md, written apart from the code under test.
 fn quantised(values: &[f32], levels: u32) -> Vec<f32> {
