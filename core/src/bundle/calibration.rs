@@ -27,7 +27,9 @@ pub struct Calibration {
     pub with_truth: usize,
     /// What was compared.
     pub measure: Measure,
-    /// What [`Codec::Shaped`] was measured with.
+    /// What [`Codec::Shaped`] was measured with. A table of an older format has none, and is told by
+    /// that.
+    #[serde(default)]
     pub shaping: Shaping,
     /// By cut, then from coarse to fine.
     pub rows: Vec<CalibrationRow>,
@@ -428,6 +430,7 @@ mod tests {
             table.check(&manifest).is_err()
         };
         assert!(refused(&|t| t.format = 1));
+        assert!(refused(&|t| t.shaping.insert(1, Vec::new())));
         assert!(refused(&|t| t.rows[0].cut = manifest.last_cut()));
         assert!(refused(&|t| t.rows[0].images = 101));
         assert!(refused(&|t| t.rows[0].bytes[0].mean = f64::NAN));

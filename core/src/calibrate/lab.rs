@@ -1,5 +1,7 @@
 //! Sending photos through cuts and looking at what comes out.
 
+mod trial;
+
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,14 +10,15 @@ use super::fidelity::{Judgement, Measure, Outcome, Reference, flips};
 use super::interval::{mean_and_error, t_quantile};
 use super::parallel::{cores, in_parallel};
 use super::photos::PhotoSet;
-use super::shaping::DIFFUSIONS;
 use super::truth::Truth;
 use crate::bundle::{Bundle, Cut, Sent};
-use crate::pack::{Packer, Shaping, TensorShaping, Unpacker, inspect};
+use crate::pack::{Packer, Shaping, Unpacker};
 use crate::pixels::Frame;
 use crate::runtime::{Activation, Cancel, SpanOptions, SpanStore};
-use crate::schedule::{Codec, Levels, PhotoCodec, Plan, Precision, can_be_packed};
+use crate::schedule::{Codec, PhotoCodec, Plan, can_be_packed};
 use crate::{Error, ErrorKind, Result, Tensor, TensorSpec};
+
+pub(super) use self::trial::{Trial, TrialResult};
 
 /// Spans that a worker keeps: head and tail of the cut that is measured.
 const SPANS: usize = 2;
@@ -53,7 +56,6 @@ struct Worker {
 #[derive(Debug)]
 struct Tools {
     packer: Packer,
-    /// Shaped as if there were a cut for each of [`DIFFUSIONS`].
     trial_packer: Packer,
     unpacker: Unpacker,
     message: Vec<u8>,
@@ -61,40 +63,13 @@ struct Tools {
 
 impl Tools {
     fn new(shaping: Arc<Shaping>) -> Self {
-        let mut trials = Shaping::default();
-        for (cut, diffusion) in DIFFUSIONS.into_iter().enumerate() {
-            let alone = TensorShaping {
-                weight: 1.0,
-                diffusion,
-            };
-            trials.insert(cut, vec![alone]);
-        }
         Self {
             packer: Packer::default().with_shaping(shaping),
-            trial_packer: Packer::default().with_shaping(Arc::new(trials)),
+            trial_packer: trial::packer(),
             unpacker: Unpacker::default(),
             message: Vec::new(),
         }
     }
-}
-
-/// One tensor of a cut, sent in some way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Trial {
-    pub(super) tensor: usize,
-    /// Place in [`DIFFUSIONS`].
-    pub(super) diffusion: usize,
-    pub(super) levels: Levels,
-}
-
-/// What came of a trial on one photo.
-#[derive(Debug, Clone)]
-pub(super) struct TrialResult {
-    pub(super) outcome: Outcome,
-    /// Of the payload.
-    pub(super) bytes: usize,
-    /// From the least to the greatest element.
-    pub(super) width: f64,
 }
 
 /// How much is measured of each way of sending.
@@ -249,23 +224,6 @@ impl Lab {
         Ok(by_way(rows, sent.len()))
     }
 
-    /// Sends single tensors of `cut` while the others arrive as they were: one list a trial, one
-    /// result an image.
-    pub(super) fn try_tensors(
-        &self,
-        cut: usize,
-        trials: &[Trial],
-        images: Range<usize>,
-    ) -> Result<Vec<Vec<TrialResult>>> {
-        let first = images.start;
-        let rows = in_parallel(self.workers.len(), images.len(), |worker, i| {
-            let image = first + i;
-            self.try_on(worker, cut, trials, image)
-                .map_err(|e| self.at(image, e))
-        })?;
-        Ok(by_way(rows, trials.len()))
-    }
-
     /// What messages are shaped by from now on.
     pub(super) fn set_shaping(&mut self, shaping: &Shaping) {
         let shaping = Arc::new(shaping.clone());
@@ -334,31 +292,6 @@ impl Lab {
             })
         };
         sent.iter().map(one).collect()
-    }
-
-    fn try_on(
-        &self,
-        worker: usize,
-        cut: usize,
-        trials: &[Trial],
-        image: usize,
-    ) -> Result<Vec<TrialResult>> {
-        let row = self.bundle.cut(cut)?;
-        let tensors = self.run(worker, self.input(image)?, cut)?.into_tensors()?;
-        let tools = &self.worker(worker)?.tools;
-        let mut tools = tools.lock().unwrap_or_else(PoisonError::into_inner);
-        let reference = self.references.get(image).ok_or_else(no_photo)?;
-        let one = |trial: &Trial| {
-            self.cancel.check()?;
-            let (arrived, bytes, width) = through_one(&mut tools, row, tensors.clone(), trial)?;
-            let outputs = self.run_tail(worker, arrived)?;
-            Ok(TrialResult {
-                outcome: reference.compare(&outputs)?,
-                bytes,
-                width,
-            })
-        };
-        trials.iter().map(one).collect()
     }
 
     fn through_photo(
@@ -463,42 +396,6 @@ fn through_packing(
     }
     let arrived = arrived.ok_or_else(|| Error::new(ErrorKind::Internal, "no codec sends this"))?;
     Ok((Activation::new(cut.index, arrived), messages))
-}
-
-/// The activation with one tensor as it comes out of its message, that message's payload bytes, and
-/// how wide the tensor's range is.
-fn through_one(
-    tools: &mut Tools,
-    cut: &Cut,
-    mut tensors: Vec<Tensor>,
-    trial: &Trial,
-) -> Result<(Activation, usize, f64)> {
-    let no_tensor = || Error::new(ErrorKind::Internal, "there is no such tensor");
-    let spec = cut.tensors.get(trial.tensor).ok_or_else(no_tensor)?;
-    let tensor = tensors.get_mut(trial.tensor).ok_or_else(no_tensor)?;
-    let alone = Cut {
-        index: trial.diffusion,
-        tensors: vec![spec.clone()],
-        ..cut.clone()
-    };
-    let values = tensor.as_f32().ok_or_else(no_tensor)?;
-    let precision = Precision::Levels(trial.levels);
-    tools.trial_packer.pack_into(
-        &alone,
-        &[values],
-        precision,
-        Codec::Shaped,
-        &mut tools.message,
-    )?;
-    let info = inspect(&tools.message)?;
-    let sent = info.tensors.first().ok_or_else(no_tensor)?;
-    let (bytes, width) = (sent.bytes, f64::from(sent.hi) - f64::from(sent.lo));
-    *tensor = tools
-        .unpacker
-        .unpack(&tools.message, &alone)?
-        .pop()
-        .ok_or_else(no_tensor)?;
-    Ok((Activation::new(cut.index, tensors), bytes, width))
 }
 
 /// Rows with one entry a way, as one list a way.

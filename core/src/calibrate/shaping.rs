@@ -39,7 +39,10 @@ pub(super) fn learn(lab: &Lab, cut: usize) -> Result<Vec<TensorShaping>> {
             }
         }
     }
-    let results = lab.try_tensors(cut, &trials, 0..PHOTOS.min(lab.images()))?;
+    let photos = PHOTOS.min(lab.images());
+    // Evenly over them: photos often lie sorted by what they show.
+    let images: Vec<usize> = (0..photos).map(|i| i * lab.images() / photos).collect();
+    let results = lab.try_tensors(cut, &trials, &images)?;
     let curves: Vec<Curve> = results.chunks(LEVELS.len()).map(Curve::of).collect();
     Ok(shaping(&curves))
 }
