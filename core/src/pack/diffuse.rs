@@ -108,7 +108,7 @@ fn round(element: f32, handed_on: f32, scale: &Scale) -> (f32, f32) {
     if exact <= ZERO {
         (0.0, handed_on)
     } else {
-        (level, (wanted - level).max(-1.0).min(1.0))
+        (level, (wanted - level).clamp(-1.0, 1.0))
     }
 }
 

@@ -44,7 +44,7 @@ impl ValueRange {
     }
 
     /// From one end to the other.
-    pub(super) fn width(&self) -> f64 {
+    pub(super) fn width(self) -> f64 {
         f64::from(self.hi) - f64::from(self.lo)
     }
 }

@@ -36,7 +36,7 @@ impl TensorShaping {
     /// Of a cut for which nothing was learnt. Errors die out: not every tail adds up whole maps.
     pub const DEFAULT_DIFFUSION: f32 = 0.9;
 
-    fn is_valid(&self) -> bool {
+    fn is_valid(self) -> bool {
         self.weight.is_finite() && self.weight > 0.0 && (0.0..=1.0).contains(&self.diffusion)
     }
 }
@@ -68,7 +68,7 @@ impl Shaping {
     pub(crate) fn fits(&self, cuts: &[Cut]) -> bool {
         self.0.iter().all(|(&cut, rows)| {
             cuts.get(cut).is_some_and(|c| c.tensors.len() == rows.len())
-                && rows.iter().all(TensorShaping::is_valid)
+                && rows.iter().all(|row| row.is_valid())
         })
     }
 
