@@ -42,8 +42,8 @@ pub(crate) struct Args {
     /// Levels at the cut, 2 to 65536, or raw for fp32.
     #[arg(long, default_value = "256", value_parser = precision)]
     levels: Precision,
-    /// Codec at the cut: raw, lz4 or zstd; at cut 0 also jpeg or webp (quality 90),
-    /// jpeg:QUALITY, webp:QUALITY, png or webp-lossless.
+    /// Codec at the cut: raw, lz4, zstd, context or shaped; at cut 0 also jpeg or webp (quality
+    /// 90), jpeg:QUALITY, webp:QUALITY, png or webp-lossless.
     #[arg(long, default_value = "zstd", value_parser = any_codec)]
     codec: AnyCodec,
     /// Loss of accuracy, in percentage points, that what is sent may cause (calibrated bundles; 1
@@ -141,7 +141,8 @@ impl Args {
         match (self.cut, self.codec) {
             (None | Some(0), AnyCodec::Photo(codec)) => Ok(Some(Plan::Photo(codec))),
             (Some(cut), AnyCodec::Photo(codec)) => bail!(
-                "a photo ({}) is sent at cut 0, not at cut {cut}: use raw, lz4 or zstd there",
+                "a photo ({}) is sent at cut 0, not at cut {cut}: use raw, lz4, zstd, context or \
+                 shaped there",
                 codec.as_str()
             ),
             (Some(cut), AnyCodec::Activation(codec)) => Ok(Some(Plan::Split {
@@ -179,8 +180,8 @@ fn any_codec(text: &str) -> Result<AnyCodec, Error> {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "unknown codec '{text}': use raw, lz4, zstd, jpeg, jpeg:75, webp, webp:75, png \
-                     or webp-lossless"
+                    "unknown codec '{text}': use raw, lz4, zstd, context, shaped, jpeg, jpeg:75, \
+                     webp, webp:75, png or webp-lossless"
                 ),
             )
         }),
