@@ -67,6 +67,16 @@ impl Packer {
 
     /// What [`Codec::Shaped`] goes by; what a bundle has learnt is
     /// [`Bundle::shaping`](crate::bundle::Bundle::shaping).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use dyno_core::pack::{Packer, Shaping, TensorShaping};
+    ///
+    /// // The second tensor of cut 3 matters a quarter as much for each unit of its range.
+    /// let row = |weight| TensorShaping { weight, diffusion: 0.9 };
+    /// let shaping = Shaping::default().with(3, vec![row(1.0), row(0.25)]);
+    /// let packer = Packer::default().with_shaping(Arc::new(shaping));
+    /// ```
     #[must_use]
     pub fn with_shaping(mut self, shaping: Arc<Shaping>) -> Self {
         self.shaping = shaping;
@@ -76,9 +86,9 @@ impl Packer {
     /// Packs `tensors` (row-major f32, in the order of the cut's row).
     ///
     /// Each tensor is quantised over its own range, to as many levels as `precision` says; with
-    /// [`Codec::Shaped`] those are the levels of one tensor, and the others may have fewer. A tensor that `codec` does not make smaller, or
-    /// cannot write at this precision, is sent without it, so that no message exceeds
-    /// [`max_message_bytes`](super::max_message_bytes). At [`Precision::Raw`] every bit survives,
+    /// [`Codec::Shaped`] those are the levels of one tensor, and the others may have fewer. A tensor
+    /// that `codec` does not make smaller, or cannot write at this precision, is sent without it, so
+    /// that no message exceeds [`max_message_bytes`](super::max_message_bytes). At [`Precision::Raw`] every bit survives,
     /// NaNs and infinities included.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if the tensors are not those of the cut, are not
@@ -109,20 +119,20 @@ impl Packer {
         check_count(cut, tensors)?;
         self.rows.clear();
         self.payloads.clear();
-        let at_tensor = |e: Error, spec| at(e, cut, spec);
+        self.ranges.clear();
+        for (spec, values) in cut.tensors.iter().zip(tensors) {
+            let range = check_elements(spec, values).and_then(|()| match precision {
+                Precision::Raw => Ok(ValueRange::ZERO),
+                Precision::Levels(_) => ValueRange::of(Kernels::best(), values),
+            });
+            self.ranges.push(range.map_err(|e| at(e, cut, spec))?);
+        }
         if let Precision::Levels(levels) = precision {
-            self.ranges.clear();
-            for (spec, values) in cut.tensors.iter().zip(tensors) {
-                check_elements(spec, values).map_err(|e| at_tensor(e, spec))?;
-                let range = ValueRange::of(Kernels::best(), values);
-                self.ranges.push(range.map_err(|e| at_tensor(e, spec))?);
-            }
             self.share_out(cut, levels, codec);
         }
         for (tensor, (spec, values)) in cut.tensors.iter().zip(tensors).enumerate() {
-            let elements = check_elements(spec, values).map_err(|e| at_tensor(e, spec))?;
-            let (precision, range, grid) = match precision {
-                Precision::Raw => (Precision::Raw, ValueRange::ZERO, Grid::Raw),
+            let (precision, grid) = match precision {
+                Precision::Raw => (Precision::Raw, Grid::Raw),
                 Precision::Levels(_) => self.grid(cut, tensor, codec),
             };
             let frame = Frame {
@@ -132,12 +142,12 @@ impl Packer {
             let start = self.payloads.len();
             let codec = self
                 .add_payload(&frame, values, precision, codec)
-                .map_err(|e| at_tensor(e, spec))?;
+                .map_err(|e| at(e, cut, spec))?;
             self.rows.push(Row {
                 precision,
                 codec,
-                range,
-                elements: field(elements)?,
+                range: self.ranges[tensor],
+                elements: field(values.len())?,
                 payload_bytes: field(self.payloads.len() - start)?,
             });
         }
@@ -156,14 +166,14 @@ impl Packer {
     }
 
     /// The levels of a tensor and what turns its elements into them.
-    fn grid(&self, cut: &Cut, tensor: usize, codec: Codec) -> (Precision, ValueRange, Grid) {
+    fn grid(&self, cut: &Cut, tensor: usize, codec: Codec) -> (Precision, Grid) {
         let (range, levels) = (self.ranges[tensor], self.shares[tensor]);
         let diffusion = match codec.quantisation() {
             Quantisation::Plain => 0.0,
             Quantisation::Shaped => self.shaping.diffusion(cut.index, tensor),
         };
         let quantiser = Quantiser::new(Kernels::best(), range, levels).diffusing(diffusion);
-        (Precision::Levels(levels), range, Grid::Levels(quantiser))
+        (Precision::Levels(levels), Grid::Levels(quantiser))
     }
 
     /// Appends the payload and says which codec it ended up with.
@@ -203,11 +213,10 @@ pub(super) fn check_count(cut: &Cut, tensors: &[&[f32]]) -> Result<()> {
     )))
 }
 
-/// How many elements a tensor has, if that is how many there are.
-fn check_elements(spec: &TensorSpec, values: &[f32]) -> Result<usize> {
+fn check_elements(spec: &TensorSpec, values: &[f32]) -> Result<()> {
     let elements = elements_of(spec)?;
     if values.len() == elements {
-        return Ok(elements);
+        return Ok(());
     }
     Err(invalid(format!(
         "the shape {:?} has {elements} elements, got {}",

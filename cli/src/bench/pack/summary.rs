@@ -27,6 +27,8 @@ pub(super) struct EqualAgreement {
     pub(super) target: f64,
     /// Geometric mean of the ratios.
     pub(super) ratio: Option<f64>,
+    /// The same of codecs that quantise as the paper's does.
+    pub(super) plain_ratio: Option<f64>,
     pub(super) cuts: Vec<CutRatio>,
 }
 
@@ -34,6 +36,8 @@ pub(super) struct EqualAgreement {
 pub(super) struct CutRatio {
     pub(super) cut: usize,
     pub(super) best: Choice,
+    /// Of the codecs that quantise as the paper's does.
+    pub(super) plain: Choice,
     pub(super) paper: Choice,
     pub(super) ratio: f64,
 }
@@ -110,11 +114,13 @@ fn equal_agreement(rows: &[Row], target: f64) -> EqualAgreement {
     let is_papers = |row: &Row| row.codec == PAPER && row.levels.is_none_or(u32::is_power_of_two);
     let compared = cuts.iter().filter_map(|(&cut, rows)| {
         let best = cheapest(rows, &|_| true)?;
+        let plain = cheapest(rows, &|row| row.codec != Codec::Shaped.as_str())?;
         let paper = cheapest(rows, &is_papers)?;
         Some(CutRatio {
             cut,
             ratio: best.bytes_mean / paper.bytes_mean,
             best,
+            plain,
             paper,
         })
     });
@@ -122,6 +128,10 @@ fn equal_agreement(rows: &[Row], target: f64) -> EqualAgreement {
     EqualAgreement {
         target,
         ratio: geometric_mean(cuts.iter().map(|cut| cut.ratio)),
+        plain_ratio: geometric_mean(
+            cuts.iter()
+                .map(|cut| cut.plain.bytes_mean / cut.paper.bytes_mean),
+        ),
         cuts,
     }
 }
@@ -205,7 +215,8 @@ mod tests {
             row(1, Some(8), "lz4", 100.0, 0.99),
             row(1, Some(4), "zstd", 20.0, 0.97),
             row(1, Some(4), "lz4", 40.0, 0.97),
-            row(2, Some(4), "zstd", 10.0, 0.99),
+            row(2, Some(4), "zstd", 40.0, 0.99),
+            row(2, Some(4), "shaped", 10.0, 0.99),
             row(2, Some(4), "lz4", 80.0, 0.99),
         ]);
         let [strict, loose] = &summary.equal_agreement[..] else {
@@ -213,6 +224,8 @@ mod tests {
         };
         // sqrt(50 / 100 · 10 / 80)
         assert!((strict.ratio.unwrap() - 0.25).abs() < 1e-12, "{strict:?}");
+        // sqrt(50 / 100 · 40 / 80)
+        assert!((strict.plain_ratio.unwrap() - 0.5).abs() < 1e-12);
         assert_eq!(strict.cuts[0].paper.levels, Some(8));
         assert!((loose.cuts[0].ratio - 0.5).abs() < 1e-12, "{loose:?}");
     }

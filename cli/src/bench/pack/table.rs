@@ -65,13 +65,15 @@ pub(super) fn summary(summary: &Summary) -> String {
                 format!("{:.3}", cut.ratio),
             ]);
         }
-        let ratio = one
-            .ratio
-            .map_or_else(|| "no cut".to_owned(), |r| format!("{r:.3}"));
+        let mean =
+            |ratio: Option<f64>| ratio.map_or_else(|| "no cut".to_owned(), |r| format!("{r:.3}"));
         let _ = writeln!(
             text,
-            "fewest bytes at an agreement of {} or more, geometric mean {ratio} of the paper's:\n{}\n",
+            "fewest bytes at an agreement of {} or more, geometric mean {} of the paper's ({} without \
+             shaping):\n{}\n",
             one.target,
+            mean(one.ratio),
+            mean(one.plain_ratio),
             right_aligned(table, &[0, 1, 3, 5])
         );
     }
