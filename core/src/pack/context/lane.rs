@@ -1,15 +1,13 @@
-//! A lane: some channels of a tensor, walked with models and a coder of their own, so that lanes can
-//! run side by side on several cores, or in turns on one, where one lane's waiting is the other's work.
+//! A lane: some channels of a tensor, walked with contexts and a coder of their own, so that lanes can
+//! run side by side on several cores.
 
-use super::bit_model::BitModel;
-use super::range_coder::BitCoder;
-use super::symbol::{Alphabet, MODELS};
+use super::prior::{self, Spread};
+use super::range_coder::Coder;
+use super::symbol::{Alphabet, Context};
 use crate::pack::simd::Code;
 
 /// Steps of the logarithmic scale for each doubling.
 const STEPS_PER_OCTAVE: u32 = 4;
-/// How much neighbours differ, against what they predict: little, middling, much.
-const SPREADS: usize = 3;
 /// Weights of the neighbours in the prediction, in sixteenths: left, above, above right; the one
 /// above left is taken off. Fitted once by least squares over many cuts; fitting anew for each gained
 /// less than 1 %.
@@ -34,28 +32,35 @@ impl Geometry {
     }
 }
 
-/// The models of a lane; kept between tensors for their memory alone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct LaneModels(Vec<[BitModel; MODELS]>);
+/// The contexts of an alphabet before anything is seen, kept for the next tensor with as many levels.
+#[derive(Debug, Default)]
+pub(super) struct FreshContexts {
+    alphabet: Option<Alphabet>,
+    contexts: Vec<Context>,
+}
 
-impl LaneModels {
-    /// Forgets everything, and holds the contexts that codes up to `last` can be in.
-    pub(super) fn reset(&mut self, last: u32) {
-        let greatest = last * (LEFT + ABOVE + ABOVE_RIGHT);
-        let contexts = (step_of(greatest.max(last * 3 * UNIT / 2)) + 1) * SPREADS;
-        self.0.clear();
-        self.0.resize(contexts, [BitModel::NEW; MODELS]);
+impl FreshContexts {
+    /// One for each step and spread that codes of `alphabet` can lead to.
+    pub(super) fn of(&mut self, alphabet: Alphabet) -> &[Context] {
+        if self.alphabet != Some(alphabet) {
+            let greatest = alphabet.last * (LEFT + ABOVE + ABOVE_RIGHT);
+            let steps = 0..=step_of(greatest.max(alphabet.last * 3 * UNIT / 2));
+            let all = steps.flat_map(|step| Spread::ALL.map(|spread| (step, spread)));
+            self.contexts.clear();
+            self.contexts
+                .extend(all.map(|(step, spread)| prior::context(alphabet, step, spread)));
+            self.alphabet = Some(alphabet);
+        }
+        &self.contexts
     }
 }
 
 /// A lane under way.
 #[derive(Debug)]
-pub(super) struct Lane<'a, B> {
-    pub(super) coder: B,
-    models: &'a mut [[BitModel; MODELS]],
-    alphabet: Alphabet,
-    /// Greatest code so far.
-    pub(super) greatest: u32,
+pub(super) struct Lane<'a, C> {
+    pub(super) coder: C,
+    contexts: &'a mut [Context],
+    geometry: Geometry,
 }
 
 /// The neighbours that are coded before an element.
@@ -65,106 +70,113 @@ struct Neighbours {
     above: u32,
     above_left: u32,
     above_right: u32,
+    first_row: bool,
 }
 
-impl<'a, B: BitCoder> Lane<'a, B> {
-    pub(super) fn new(coder: B, models: &'a mut LaneModels, geometry: &Geometry) -> Self {
+impl<'a, C: Coder> Lane<'a, C> {
+    pub(super) fn new(coder: C, contexts: &'a mut [Context], geometry: Geometry) -> Self {
         Self {
             coder,
-            models: &mut models.0,
-            alphabet: geometry.alphabet,
-            greatest: 0,
+            contexts,
+            geometry,
+        }
+    }
+
+    /// Codes the maps one after the other, or what is left of the last one.
+    pub(super) fn walk<T: Code>(&mut self, codes: &mut [T]) {
+        for map in codes.chunks_mut(self.geometry.plane().max(1)) {
+            let width = self.geometry.width.min(map.len());
+            let (first, _) = map.split_at_mut(width);
+            self.first_row(first);
+            for above in (0..map.len()).step_by(width.max(1)) {
+                let (done, rest) = map.split_at_mut((above + width).min(map.len()));
+                if rest.is_empty() {
+                    break;
+                }
+                self.row(&done[above..], &mut rest[..width]);
+            }
+        }
+    }
+
+    fn first_row<T: Code>(&mut self, row: &mut [T]) {
+        let mut left = self.geometry.background;
+        for code in row {
+            *code = self.step(
+                Neighbours {
+                    left,
+                    above: left,
+                    above_left: left,
+                    above_right: left,
+                    first_row: true,
+                },
+                *code,
+            );
+            left = (*code).into();
+        }
+    }
+
+    /// The first element has the one above it on its left, too, the last one on its upper right.
+    fn row<T: Code>(&mut self, row_above: &[T], row: &mut [T]) {
+        let mut above = row_above.first().map_or(0, |&code| code.into());
+        let (mut left, mut above_left) = (above, above);
+        for (x, code) in row.iter_mut().enumerate() {
+            let above_right = row_above.get(x + 1).map_or(above, |&code| code.into());
+            *code = self.step(
+                Neighbours {
+                    left,
+                    above,
+                    above_left,
+                    above_right,
+                    first_row: false,
+                },
+                *code,
+            );
+            left = (*code).into();
+            (above_left, above) = (above, above_right);
         }
     }
 
     #[inline(always)]
-    fn step<C: Code>(&mut self, around: Neighbours, code: C) -> C {
+    fn step<T: Code>(&mut self, around: Neighbours, code: T) -> T {
+        let alphabet = self.geometry.alphabet;
         let weighted =
             (LEFT * around.left + ABOVE * around.above + ABOVE_RIGHT * around.above_right)
                 .saturating_sub(around.above_left);
         let differ = around.left.abs_diff(around.above)
             + around.left.abs_diff(around.above_left)
             + around.above.abs_diff(around.above_right);
-        let context = if self.alphabet.zero_apart() {
+        let (value, spread) = if alphabet.zero_apart() {
             // The ratios 0.6 and 1.6 part the elements of most cuts about evenly.
-            let spread = usize::from(5 * UNIT * differ >= 3 * (weighted + UNIT / 2))
+            let spread = usize::from(differ > 0)
+                + usize::from(5 * UNIT * differ >= 3 * (weighted + UNIT / 2))
                 + usize::from(5 * UNIT * differ >= 8 * (weighted + UNIT / 2));
-            step_of(weighted) * SPREADS + spread
+            (weighted, spread)
         } else {
-            step_of(differ * UNIT / 2)
+            let from_zero = (weighted / UNIT).abs_diff(self.geometry.background);
+            let far = 2 * from_zero > differ;
+            let spread = if far { Spread::Much } else { Spread::Little };
+            (differ * UNIT / 2, spread as usize)
         };
-        let context = context.min(self.models.len() - 1);
+        let spread = if around.first_row {
+            Spread::Unknown as usize
+        } else {
+            spread
+        };
+        let context = step_of(value) as usize * Spread::ALL.len() + spread;
+        let context = context.min(self.contexts.len() - 1);
         let predicted = (weighted + UNIT / 2) / UNIT;
-        let models = &mut self.models[context];
-        let code = self
-            .alphabet
-            .code(&mut self.coder, models, predicted, code.into());
-        self.greatest = self.greatest.max(code);
-        C::from_low_bits(code.into())
-    }
-}
-
-/// Walks as many lanes as there are, element by element in turns; `codes` holds one channel of each.
-#[inline(always)]
-pub(super) fn walk_channels<C: Code, B: BitCoder, const N: usize>(
-    lanes: &mut [Lane<'_, B>; N],
-    geometry: &Geometry,
-    codes: &mut [&mut [C]; N],
-) {
-    let width = geometry.width;
-    let mut left = [geometry.background; N];
-    let mut firsts = codes.each_mut().map(|plane| plane.iter_mut());
-    for _ in 0..width {
-        for ((lane, codes), left) in lanes.iter_mut().zip(&mut firsts).zip(&mut left) {
-            if let Some(code) = codes.next() {
-                let around = Neighbours {
-                    left: *left,
-                    above: *left,
-                    above_left: *left,
-                    above_right: *left,
-                };
-                *code = lane.step(around, *code);
-                *left = (*code).into();
-            }
-        }
-    }
-    for y in 1..geometry.height {
-        let mut rows = codes.each_mut().map(|plane| {
-            let (done, rest) = plane.split_at_mut(y * width);
-            (&done[(y - 1) * width..], &mut rest[..width])
-        });
-        let mut above: [u32; N] = rows.each_ref().map(|(row, _)| row[0].into());
-        let mut above_left = above;
-        let mut left = above;
-        for x in 0..width {
-            for lane in 0..N {
-                let (row_above, row) = &mut rows[lane];
-                let above_right = match row_above.get(x + 1) {
-                    Some(&code) => code.into(),
-                    None => above[lane],
-                };
-                let around = Neighbours {
-                    left: left[lane],
-                    above: above[lane],
-                    above_left: above_left[lane],
-                    above_right,
-                };
-                let code = lanes[lane].step(around, row[x]);
-                row[x] = code;
-                left[lane] = code.into();
-                above_left[lane] = above[lane];
-                above[lane] = above_right;
-            }
-        }
+        let context = &mut self.contexts[context];
+        let code = alphabet.code(&mut self.coder, context, predicted, code.into());
+        T::from_low_bits(code.into())
     }
 }
 
 /// About four times the binary logarithm of `value + 1`.
 #[inline(always)]
-fn step_of(value: u32) -> usize {
+fn step_of(value: u32) -> u32 {
+    // A value is below 2^21, 24 times a code; the bit says that it is not zero.
     let value = value + 1;
-    let octave = value.ilog2();
-    // A value is below 2^21: 24 times a code.
+    let octave = (value | 1).ilog2();
     let within = ((value * STEPS_PER_OCTAVE) >> octave) % STEPS_PER_OCTAVE;
-    (octave * STEPS_PER_OCTAVE + within) as usize
+    octave * STEPS_PER_OCTAVE + within
 }

@@ -3,9 +3,9 @@
 //! The elements are walked channel by channel, row by row. The four neighbours that were coded
 //! before say where the next code is expected (a weighted mean) and how far it may be off (the mean
 //! itself behind a ReLU, where noise grows with it; how much the neighbours differ, everywhere).
-//! That picks a context, in which adaptive models of bits learn the rest. Nothing is learnt
-//! beforehand, so it serves any model and any number of levels; `docs/packing.md` has what tables
-//! learnt at `prepare` would have gained.
+//! That picks a context, in which adaptive models of a bit (is it zero?) and of sixteen symbols (how
+//! far off is it?) learn the rest. What a context expects at first is the same for every model
+//! and any number of levels; `docs/packing.md` has what tables learnt at `prepare` would have gained.
 //!
 //! All arithmetic is of integers: phone and server cannot disagree.
 #![expect(
@@ -15,14 +15,16 @@
 
 mod bit_model;
 mod lane;
+mod prior;
 mod range_coder;
 mod symbol;
+mod symbol_model;
 
 use std::fmt;
 
-use self::lane::{Geometry, Lane, LaneModels, walk_channels};
-use self::range_coder::{BitCoder, Decoder, Encoder};
-use self::symbol::Alphabet;
+use self::lane::{FreshContexts, Geometry, Lane};
+use self::range_coder::{Decoder, Encoder};
+use self::symbol::{Alphabet, Context};
 use super::maps::Maps;
 use super::simd::Code;
 use crate::{Error, ErrorKind, Result};
@@ -40,7 +42,6 @@ const LENGTH_BYTES: usize = 4;
 pub(super) struct Shape {
     channels: usize,
     geometry: Geometry,
-    last: u32,
 }
 
 impl Shape {
@@ -55,7 +56,6 @@ impl Shape {
                 alphabet: Alphabet::new(last, background.is_none()),
                 background: background.unwrap_or(0).min(last),
             },
-            last,
         }
     }
 
@@ -73,12 +73,13 @@ impl Shape {
 pub(super) struct Scratch {
     /// Cores that may work on a tensor of many lanes; 0 is 1.
     pub(super) threads: usize,
+    fresh: FreshContexts,
     lanes: [LaneScratch; MAX_LANES],
 }
 
 #[derive(Default)]
 struct LaneScratch {
-    models: LaneModels,
+    contexts: Vec<Context>,
     bytes: Vec<u8>,
 }
 
@@ -99,25 +100,10 @@ pub(super) fn encode<C: Code>(
     let threads = scratch.threads;
     let mut jobs = split(codes, shape, scratch);
     let jobs = &mut jobs[..shape.lanes().count()];
-    in_parallel(jobs, threads, |pair| match pair {
-        [one] => {
-            let (lane, codes) = one.encoder(shape);
-            let mut lanes = [lane];
-            walk(&mut lanes, shape, [codes]);
-            for lane in lanes {
-                lane.coder.finish();
-            }
-        }
-        [one, two] => {
-            let ((one, codes_of_one), (two, codes_of_two)) =
-                (one.encoder(shape), two.encoder(shape));
-            let mut lanes = [one, two];
-            walk(&mut lanes, shape, [codes_of_one, codes_of_two]);
-            for lane in lanes {
-                lane.coder.finish();
-            }
-        }
-        _ => {}
+    in_parallel(jobs, threads, |job| {
+        let mut lane = Lane::new(Encoder::new(job.bytes), job.contexts, shape.geometry);
+        lane.walk(job.codes);
+        lane.coder.finish();
     });
     if let [all_but_last @ .., _] = &jobs[..] {
         for job in all_but_last {
@@ -145,22 +131,10 @@ pub(super) fn decode<C: Code>(
     let mut jobs = split(codes, shape, scratch);
     let jobs = &mut jobs[..shape.lanes().count()];
     hand_out(payload, jobs)?;
-    in_parallel(jobs, threads, |pair| match pair {
-        [one] => {
-            let (lane, codes) = one.decoder(shape);
-            let mut lanes = [lane];
-            walk(&mut lanes, shape, [codes]);
-            one.sound = lanes.iter().all(|lane| is_sound(lane, shape));
-        }
-        [one, two] => {
-            let ((first, codes_of_one), (second, codes_of_two)) =
-                (one.decoder(shape), two.decoder(shape));
-            let mut lanes = [first, second];
-            walk(&mut lanes, shape, [codes_of_one, codes_of_two]);
-            let sound = lanes.map(|lane| is_sound(&lane, shape));
-            [one.sound, two.sound] = sound;
-        }
-        _ => {}
+    in_parallel(jobs, threads, |job| {
+        let mut lane = Lane::new(Decoder::new(job.payload), job.contexts, shape.geometry);
+        lane.walk(job.codes);
+        job.sound = lane.coder.is_canonical();
     });
     if jobs.iter().all(|job| job.sound) {
         return Ok(());
@@ -173,27 +147,13 @@ pub(super) fn decode<C: Code>(
 /// One lane's work.
 struct Job<'a, C> {
     codes: &'a mut [C],
-    models: &'a mut LaneModels,
+    contexts: &'a mut [Context],
     /// Where the encoder writes.
     bytes: &'a mut Vec<u8>,
     /// What the decoder reads.
     payload: &'a [u8],
     /// Whether that was what an encoder writes.
     sound: bool,
-}
-
-impl<'a, C> Job<'a, C> {
-    fn encoder(&mut self, shape: &Shape) -> (Lane<'_, Encoder<'_>>, &mut [C]) {
-        let coder = Encoder::new(self.bytes);
-        let lane = Lane::new(coder, self.models, &shape.geometry);
-        (lane, self.codes)
-    }
-
-    fn decoder(&mut self, shape: &Shape) -> (Lane<'_, Decoder<'a>>, &mut [C]) {
-        let coder = Decoder::new(self.payload);
-        let lane = Lane::new(coder, self.models, &shape.geometry);
-        (lane, self.codes)
-    }
 }
 
 /// A job for each lane; those behind the last have nothing to do.
@@ -203,18 +163,20 @@ fn split<'a, C>(
     scratch: &'a mut Scratch,
 ) -> [Job<'a, C>; MAX_LANES] {
     let mut lanes = shape.lanes();
+    let fresh = scratch.fresh.of(shape.geometry.alphabet);
     scratch.lanes.each_mut().map(|scratch| {
         let channels = lanes.next();
         let elements = channels.unwrap_or(0) * shape.geometry.plane();
         let (of_lane, rest) = std::mem::take(&mut codes).split_at_mut(elements);
         codes = rest;
+        scratch.contexts.clear();
         if channels.is_some() {
-            scratch.models.reset(shape.last);
+            scratch.contexts.extend_from_slice(fresh);
         }
         scratch.bytes.clear();
         Job {
             codes: of_lane,
-            models: &mut scratch.models,
+            contexts: &mut scratch.contexts,
             bytes: &mut scratch.bytes,
             payload: &[],
             sound: false,
@@ -222,56 +184,29 @@ fn split<'a, C>(
     })
 }
 
-/// Two lanes run in turns on one core, pairs of lanes on several.
+/// Shares the lanes out among the cores that may work on them.
 fn in_parallel<C: Code>(
     jobs: &mut [Job<'_, C>],
     threads: usize,
-    run: impl Fn(&mut [Job<'_, C>]) + Sync,
+    run: impl Fn(&mut Job<'_, C>) + Sync,
 ) {
-    let pairs = jobs.len().div_ceil(2);
-    let pairs_each = pairs.div_ceil(threads.max(1));
-    if pairs_each == pairs {
-        jobs.chunks_mut(2).for_each(run);
+    let each = jobs.len().div_ceil(threads.max(1)).max(1);
+    let run = |jobs: &mut [Job<'_, C>]| jobs.iter_mut().for_each(&run);
+    let mut shares = jobs.chunks_mut(each);
+    let Some(own) = shares.next() else {
+        return;
+    };
+    if shares.len() == 0 {
+        run(own);
         return;
     }
     let run = &run;
     std::thread::scope(|scope| {
-        let mut shares = jobs.chunks_mut(2 * pairs_each);
-        let own = shares.next();
         for share in shares {
-            scope.spawn(move || share.chunks_mut(2).for_each(run));
+            scope.spawn(move || run(share));
         }
-        if let Some(share) = own {
-            share.chunks_mut(2).for_each(run);
-        }
+        run(own);
     });
-}
-
-fn walk<C: Code, B: BitCoder, const N: usize>(
-    lanes: &mut [Lane<'_, B>; N],
-    shape: &Shape,
-    mut codes: [&mut [C]; N],
-) {
-    let plane = shape.geometry.plane();
-    // The first lane has as many channels as any, or one more than the last.
-    let shortest = codes.iter().map(|codes| codes.len()).min().unwrap_or(0);
-    for at in (0..shortest).step_by(plane.max(1)) {
-        let mut channels = codes.each_mut().map(|codes| &mut codes[at..at + plane]);
-        walk_channels(lanes, &shape.geometry, &mut channels);
-    }
-    for (lane, codes) in lanes.iter_mut().zip(codes) {
-        if codes.len() > shortest {
-            walk_channels(
-                std::array::from_mut(lane),
-                &shape.geometry,
-                &mut [&mut codes[shortest..]],
-            );
-        }
-    }
-}
-
-fn is_sound(lane: &Lane<'_, Decoder<'_>>, shape: &Shape) -> bool {
-    lane.greatest <= shape.last && lane.coder.is_canonical()
 }
 
 /// Gives each lane its bytes of `payload`.

@@ -1,25 +1,48 @@
-//! Binary arithmetic coding: bits and their probabilities to bytes, and back.
+//! Arithmetic coding: bits and symbols and what is expected of them to bytes, and back.
 //!
 //! A range coder with 64-bit registers (after G. N. N. Martin, "Range encoding", 1979): the interval
-//! is cut in proportion to the probability, and 32 bits leave it at a time, so that the branch that
+//! is cut in proportion to what is expected, and 32 bits leave it at a time, so that the branch that
 //! moves them is almost never taken. Of all numbers in the last interval the one with the fewest
 //! bytes is written, and its trailing zero bytes are left out; the decoder insists on that one, so
 //! that what decodes encodes to the same bytes.
 
 use super::bit_model::{BitModel, PROBABILITY_BITS};
+use super::symbol_model::{SHARE_BITS, SymbolModel};
 
-/// The interval is never narrower than this when a bit is coded.
+/// The interval is never narrower than this when something is coded.
 const MIN_RANGE: u64 = 1 << 32;
 /// Bits that leave the registers at once.
 const WORD_BITS: u32 = 32;
+/// Most plain bits at a time: the interval's narrowest unit is 1 beside a symbol's share, too.
+pub(super) const MAX_PLAIN_BITS: u32 = 16;
 
-/// What codes bits: the same walk over the elements drives the encoder and the decoder, so that they
+/// What codes: the same walk over the elements drives the encoder and the decoder, so that they
 /// cannot differ.
-pub(super) trait BitCoder {
+///
+/// The encoder writes what it is given and returns it; the decoder ignores it and returns what it
+/// read.
+pub(super) trait Coder {
+    /// Whether this is the encoder, which knows beforehand what comes back.
+    const WRITES: bool;
+
     /// Codes a bit with what `model` expects of it, and lets the model learn it.
-    ///
-    /// The encoder writes `bit` and returns it; the decoder ignores it and returns what it read.
-    fn code(&mut self, model: &mut BitModel, bit: bool) -> bool;
+    fn bit(&mut self, model: &mut BitModel, bit: bool) -> bool;
+
+    /// Codes `symbol`, which is below 16, with what `model` expects of it, and `plain`, which has
+    /// `bits` bits of which nothing is expected; lets the model learn the symbol.
+    fn symbol(
+        &mut self,
+        model: &mut SymbolModel,
+        symbol: usize,
+        bits: u32,
+        plain: u32,
+    ) -> (usize, u32);
+
+    /// Codes `value`, which has `bits` bits of which nothing is expected.
+    fn plain(&mut self, bits: u32, value: u32) -> u32;
+
+    /// Remembers that the decoder has read what no encoder writes, if it has.
+    fn refuse_if(&mut self, foreign: bool);
 }
 
 /// Appends to a buffer.
@@ -66,6 +89,20 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Goes on in the part of the interval that starts at `from` and is `range` wide.
+    #[inline(always)]
+    fn narrow(&mut self, from: u64, range: u64) {
+        let (low, carry) = self.low.overflowing_add(from);
+        self.low = low;
+        self.range = range;
+        if carry {
+            self.carry();
+        }
+        if self.range < MIN_RANGE {
+            self.shift();
+        }
+    }
+
     #[cold]
     fn shift(&mut self) {
         let [a, b, c, d, ..] = self.low.to_be_bytes();
@@ -75,61 +112,87 @@ impl<'a> Encoder<'a> {
     }
 }
 
-impl BitCoder for Encoder<'_> {
+impl Coder for Encoder<'_> {
+    const WRITES: bool = true;
+
     #[inline(always)]
-    fn code(&mut self, model: &mut BitModel, bit: bool) -> bool {
+    fn bit(&mut self, model: &mut BitModel, bit: bool) -> bool {
         let split = (self.range >> PROBABILITY_BITS) * model.probability();
         if bit {
-            self.range = split;
+            self.narrow(0, split);
         } else {
-            let (low, carry) = self.low.overflowing_add(split);
-            self.low = low;
-            self.range -= split;
-            if carry {
-                self.carry();
-            }
+            self.narrow(split, self.range - split);
         }
         model.learn(bit);
-        if self.range < MIN_RANGE {
-            self.shift();
-        }
         bit
     }
+
+    #[inline(always)]
+    fn symbol(
+        &mut self,
+        model: &mut SymbolModel,
+        symbol: usize,
+        bits: u32,
+        plain: u32,
+    ) -> (usize, u32) {
+        let unit = self.range >> (SHARE_BITS + bits);
+        let (begin, width) = model.share(symbol);
+        let begin = u64::from(plain) << SHARE_BITS | begin;
+        self.narrow(unit * begin, unit * width);
+        model.learn(symbol);
+        (symbol, plain)
+    }
+
+    #[inline(always)]
+    fn plain(&mut self, bits: u32, value: u32) -> u32 {
+        let unit = self.range >> bits;
+        self.narrow(unit * u64::from(value), unit);
+        value
+    }
+
+    #[inline(always)]
+    fn refuse_if(&mut self, _: bool) {}
 }
 
 /// Reads from a slice; behind its end there are zeros without end.
 #[derive(Debug)]
 pub(super) struct Decoder<'a> {
-    /// What the stream's number exceeds `low` by.
+    /// What the stream's number exceeds the interval's lower end by.
     code: u64,
-    low: u64,
     range: u64,
+    /// The last 64 bits taken of the stream's number.
+    window: u64,
     bytes: &'a [u8],
     /// Bytes taken, those behind the end too.
     taken: usize,
+    /// Not 0 once something was read that no encoder writes: a number out of bounds, or one where no
+    /// encoder goes, since a range that is not divided without rest has an end that belongs to nothing.
+    foreign: u64,
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         let mut decoder = Self {
             code: 0,
-            low: 0,
             range: u64::MAX,
+            window: 0,
             bytes,
             taken: 0,
+            foreign: 0,
         };
-        decoder.code = decoder.word() << WORD_BITS;
-        decoder.code |= decoder.word();
+        decoder.code = decoder.word() << WORD_BITS | decoder.word();
+        decoder.window = decoder.code;
         decoder
     }
 
-    /// Whether the bytes are those that an encoder would have written for the same bits.
+    /// Whether the bytes are those that an encoder would have written for the same things.
     pub(super) fn is_canonical(&self) -> bool {
-        let (tail, _) = shortest(self.low, self.range);
+        let (tail, _) = shortest(self.window.wrapping_sub(self.code), self.range);
         let all_taken = self.taken >= self.bytes.len();
         all_taken
+            && self.foreign == 0
             && self.code < self.range
-            && self.low.wrapping_add(self.code) == tail
+            && self.window == tail
             && self.bytes.last() != Some(&0)
     }
 
@@ -146,31 +209,83 @@ impl<'a> Decoder<'a> {
         u32::from_be_bytes(word).into()
     }
 
+    /// Goes on in the part of the interval that starts at `from`, not above the code, and is `range`
+    /// wide.
+    #[inline(always)]
+    fn narrow(&mut self, from: u64, range: u64) {
+        self.code -= from;
+        self.range = range;
+        if self.range < MIN_RANGE {
+            self.shift();
+        }
+    }
+
+    /// The plain bits and the share that the code stands at.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is lost is remembered as foreign"
+    )]
+    fn share(&mut self, unit: u64, bits: u32) -> (u32, u16) {
+        let share = self.code / unit;
+        self.foreign |= share >> (SHARE_BITS + bits);
+        ((share as u32) >> SHARE_BITS, share as u16)
+    }
+
     #[cold]
     fn shift(&mut self) {
-        self.code = self.code << WORD_BITS | self.word();
-        self.low <<= WORD_BITS;
+        let word = self.word();
+        self.code = self.code << WORD_BITS | word;
+        self.window = self.window << WORD_BITS | word;
         self.range <<= WORD_BITS;
     }
 }
 
-impl BitCoder for Decoder<'_> {
+impl Coder for Decoder<'_> {
+    const WRITES: bool = false;
+
     #[inline(always)]
-    fn code(&mut self, model: &mut BitModel, _: bool) -> bool {
+    fn bit(&mut self, model: &mut BitModel, _: bool) -> bool {
         let split = (self.range >> PROBABILITY_BITS) * model.probability();
         let bit = self.code < split;
         if bit {
-            self.range = split;
+            self.narrow(0, split);
         } else {
-            self.code -= split;
-            self.low = self.low.wrapping_add(split);
-            self.range -= split;
+            self.narrow(split, self.range - split);
         }
         model.learn(bit);
-        if self.range < MIN_RANGE {
-            self.shift();
-        }
         bit
+    }
+
+    #[inline(always)]
+    fn symbol(&mut self, model: &mut SymbolModel, _: usize, bits: u32, _: u32) -> (usize, u32) {
+        let unit = self.range >> (SHARE_BITS + bits);
+        let (plain, share) = self.share(unit, bits);
+        let symbol = model.symbol_at(share);
+        let (begin, width) = model.share(symbol);
+        let begin = u64::from(plain) << SHARE_BITS | begin;
+        self.narrow(unit * begin, unit * width);
+        model.learn(symbol);
+        (symbol, plain)
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "what is lost is remembered as foreign"
+    )]
+    fn plain(&mut self, bits: u32, _: u32) -> u32 {
+        let unit = self.range >> bits;
+        let value = self.code / unit;
+        self.foreign |= value >> bits;
+        let value = value as u32;
+        self.narrow(unit * u64::from(value), unit);
+        value
+    }
+
+    #[inline(always)]
+    fn refuse_if(&mut self, foreign: bool) {
+        self.foreign |= u64::from(foreign);
     }
 }
 
@@ -193,50 +308,93 @@ mod tests {
     #![allow(clippy::cast_possible_truncation)] // small numbers
 
     use super::super::bit_model::BitModel;
+    use super::super::symbol_model::SymbolModel;
     use super::*;
 
-    fn encode(bits: &[(usize, bool)]) -> Vec<u8> {
+    const BIT_MODELS: usize = 4;
+
+    /// Something to code.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Item {
+        Bit(usize, bool),
+        Symbol(usize, u32, u32),
+        Plain(u32, u32),
+    }
+    use Item::{Bit, Plain, Symbol};
+
+    struct Models([BitModel; BIT_MODELS], SymbolModel);
+
+    impl Models {
+        fn new() -> Self {
+            Self(
+                [BitModel::new(1 << 15); BIT_MODELS],
+                SymbolModel::new(&[1; 16]),
+            )
+        }
+
+        fn code(&mut self, coder: &mut impl Coder, item: Item) -> Item {
+            match item {
+                Bit(model, bit) => Bit(model, coder.bit(&mut self.0[model], bit)),
+                Symbol(symbol, bits, plain) => {
+                    let (symbol, plain) = coder.symbol(&mut self.1, symbol, bits, plain);
+                    Symbol(symbol, bits, plain)
+                }
+                Plain(bits, value) => Plain(bits, coder.plain(bits, value)),
+            }
+        }
+    }
+
+    fn encode(items: &[Item]) -> Vec<u8> {
         let mut bytes = vec![7];
-        let mut models = [BitModel::NEW; 4];
+        let mut models = Models::new();
         let mut encoder = Encoder::new(&mut bytes);
-        for &(model, bit) in bits {
-            encoder.code(&mut models[model], bit);
+        for &item in items {
+            assert_eq!(models.code(&mut encoder, item), item);
         }
         encoder.finish();
         assert_eq!(bytes.remove(0), 7, "what was there is left alone");
         bytes
     }
 
-    fn decode(bytes: &[u8], which: &[(usize, bool)]) -> (Vec<(usize, bool)>, bool) {
-        let mut models = [BitModel::NEW; 4];
+    /// What is read in place of `items`, and whether the bytes are canonical.
+    fn decode(bytes: &[u8], items: &[Item]) -> (Vec<Item>, bool) {
+        let mut models = Models::new();
         let mut decoder = Decoder::new(bytes);
-        let bits = which
+        let items = items
             .iter()
-            .map(|&(model, _)| (model, decoder.code(&mut models[model], false)))
+            .map(|&item| models.code(&mut decoder, item))
             .collect();
-        (bits, decoder.is_canonical())
+        (items, decoder.is_canonical())
     }
 
-    /// Bits with runs and surprises.
-    fn bits(count: u64, seed: u64) -> Vec<(usize, bool)> {
+    /// Bits with runs and surprises, and symbols and plain bits among them.
+    fn items(count: u64, seed: u64) -> Vec<Item> {
         (0..count)
             .map(|i| {
                 let mixed = (i ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-                ((mixed % 4) as usize, mixed % 97 < 5 * (mixed % 4))
+                let bits = (mixed >> 8) as u32 % (MAX_PLAIN_BITS + 1);
+                let plain = (mixed >> 16) as u32 & ((1 << bits) - 1);
+                match mixed >> 4 & 7 {
+                    0 => Plain(bits, plain),
+                    1 => Symbol(15, bits, plain),
+                    2 | 3 => Symbol((mixed % 3) as usize, 0, 0),
+                    4 => Symbol((mixed % 16) as usize, bits, plain),
+                    _ => Bit((mixed % 4) as usize, mixed % 97 < 5 * (mixed % 4)),
+                }
             })
             .collect()
     }
 
     #[test]
-    fn bits_come_back_and_their_bytes_are_the_only_ones() {
+    fn items_come_back_and_their_bytes_are_the_only_ones() {
         for seed in 0..40 {
             for count in [0, 1, 2, 31, 500, 20_000] {
-                let bits = bits(count, seed);
-                let bytes = encode(&bits);
-                assert_eq!(decode(&bytes, &bits), (bits.clone(), true));
+                let items = items(count, seed);
+                let bytes = encode(&items);
+                assert_eq!(decode(&bytes, &items), (items.clone(), true));
                 for longer in [0, 1, 0x80] {
                     let other = [&bytes[..], &[longer]].concat();
-                    let (decoded, canonical) = decode(&other, &bits);
+                    let (decoded, canonical) = decode(&other, &items);
                     assert!(
                         !canonical || encode(&decoded) == other,
                         "{count} and {longer}"
@@ -249,15 +407,28 @@ mod tests {
 
     #[test]
     fn every_other_byte_string_is_another_message_or_refused() {
-        let bits = bits(60, 3);
-        let bytes = encode(&bits);
-        for i in 0..bytes.len() * 8 {
-            let mut other = bytes.clone();
-            other[i / 8] ^= 1 << (i % 8);
-            let (decoded, canonical) = decode(&other, &bits);
-            assert!(!canonical || encode(&decoded) == other);
-            assert!(!canonical || decoded != bits);
+        let mut accepted = 0;
+        for seed in 0..30 {
+            let items = items(60, seed);
+            let bytes = encode(&items);
+            for i in 0..bytes.len() * 8 {
+                let mut other = bytes.clone();
+                other[i / 8] ^= 1 << (i % 8);
+                let (decoded, canonical) = decode(&other, &items);
+                assert!(!canonical || encode(&decoded) == other);
+                assert!(!canonical || decoded != items);
+                accepted += usize::from(canonical);
+            }
         }
+        assert!(accepted > 0);
+    }
+
+    #[test]
+    fn a_number_where_no_encoder_goes_is_refused() {
+        // The range is 2^64 - 1 at first: sixteen plain bits leave 65,535 of it to nothing.
+        let items = [Plain(16, 65_535)];
+        assert!(!decode(&[0xFF; 8], &items).1);
+        assert!(!decode(&[0xFF; 8], &[Symbol(15, 0, 0)]).1);
     }
 
     #[test]
@@ -265,17 +436,18 @@ mod tests {
         // A long run of the likely bit followed by others makes every kind of interval.
         let mut carried = 0;
         for run in 0..3000 {
-            let bits: Vec<_> = (0..run + 200).map(|i| (0, i % 131 != 7)).collect();
-            let bytes = encode(&bits);
+            let items: Vec<_> = (0..run + 200).map(|i| Bit(0, i % 131 != 7)).collect();
+            let bytes = encode(&items);
             carried += usize::from(bytes.contains(&0xFF));
-            assert_eq!(decode(&bytes, &bits), (bits, true));
+            assert_eq!(decode(&bytes, &items), (items, true));
         }
         assert!(carried > 0);
     }
 
     #[test]
     fn what_is_expected_costs_next_to_nothing() {
-        let zeros = vec![(0, false); 80_000];
-        assert!(encode(&zeros).len() < 30);
+        assert!(encode(&vec![Bit(0, false); 80_000]).len() < 30);
+        assert!(encode(&vec![Symbol(0, 0, 0); 80_000]).len() < 100);
+        assert!(encode(&[Plain(16, 77); 100]).len() <= 201);
     }
 }

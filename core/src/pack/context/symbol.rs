@@ -1,51 +1,59 @@
-//! How one code becomes bits: is it zero, how far is it from what was predicted, and on which side.
+//! How one code becomes symbols and bits: is it zero, how many blocks of codes is it from where it was
+//! expected, on which side, and where is it in its block.
 //!
-//! The distance is written as Elias' gamma code, bit by bit through models of its own, so that a few
-//! models serve any number of levels: a near miss costs one or two bits, a far one twice the
-//! logarithm of its distance.
+//! A context that is often far off has wide blocks, so that sixteen symbols serve any number of
+//! levels: the place in a block is as good as random, and takes its bits as they are. Near misses have
+//! symbols of their own, farther ones share them in groups that double, with plain bits behind.
 
 use super::bit_model::BitModel;
-use super::range_coder::BitCoder;
+use super::range_coder::{Coder, MAX_PLAIN_BITS};
+use super::symbol_model::SymbolModel;
+use crate::pack::simd::SYMBOLS;
 
-/// Most bits of a code.
-const MAX_BITS: u32 = 16;
-/// Buckets of Elias' gamma code: distances 0, 1–2, 3–6, 7–14, …
-const BUCKETS: usize = MAX_BITS as usize + 1;
-/// Buckets whose places all have models of their own.
-const SMALL_BUCKETS: u32 = 2;
+/// Plain bits that tell the distances of each symbol apart: nine have one distance each, groups of 2,
+/// 4, 8, … follow, and all that is farther.
+const GROUP_BITS: [u32; SYMBOLS] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, MAX_PLAIN_BITS];
+/// The first distance that shares its symbol.
+const FIRST_GROUP: u32 = 9;
+/// The first distance of each symbol.
+pub(super) const FIRST_DISTANCE: [u32; SYMBOLS] = first_distances();
 
-const ZERO: usize = 0;
-const BUCKET: usize = ZERO + 1;
-const SMALL_PLACE: usize = BUCKET + BUCKETS;
-/// 1 place model in bucket 1, 3 in bucket 2.
-const PLACE: usize = SMALL_PLACE + 4;
-/// In larger buckets: the upper two bits of the place as a tree, its last bit, those between.
-const PLACE_MODELS: usize = 5;
-const LAST_BIT: usize = 3;
-const MIDDLE_BITS: usize = 4;
-/// Models of one context.
-pub(super) const MODELS: usize = PLACE + PLACE_MODELS * (BUCKETS - 1 - SMALL_BUCKETS as usize);
+const fn first_distances() -> [u32; SYMBOLS] {
+    let mut first = [0; SYMBOLS];
+    let mut symbol = 1;
+    while symbol < SYMBOLS {
+        first[symbol] = first[symbol - 1] + (1 << GROUP_BITS[symbol - 1]);
+        symbol += 1;
+    }
+    first
+}
 
 /// Which codes there are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Alphabet {
     /// The greatest code, 1 to 65,535.
-    last: u32,
+    pub(super) last: u32,
     /// Lowest code whose distance is written: 1 where zero is told apart first.
     lowest: u32,
-    /// Greatest bucket of a distance.
-    last_bucket: u32,
+}
+
+/// What was learnt where the neighbours looked alike.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))] // a cache line
+pub(super) struct Context {
+    pub(super) not_zero: BitModel,
+    pub(super) symbols: SymbolModel,
+    /// A block has two to the power of this many codes.
+    pub(super) block_bits: u32,
 }
 
 impl Alphabet {
     /// Codes 0 to `last` (at most 65,535); `zero_apart` for data that are zero more often than near
     /// zero, as behind a ReLU.
     pub(super) const fn new(last: u32, zero_apart: bool) -> Self {
-        let lowest = zero_apart as u32;
         Self {
             last,
-            lowest,
-            last_bucket: bucket_of(last.saturating_sub(lowest)),
+            lowest: zero_apart as u32,
         }
     }
 
@@ -56,128 +64,129 @@ impl Alphabet {
 
     /// Codes one element; `predicted` is where its context expects it.
     ///
-    /// Returns the code that was read, which may lie above the last if the bytes are foreign.
+    /// Returns the code that was read, which is of no use if the coder had to refuse it.
     #[inline(always)]
-    pub(super) fn code(
+    pub(super) fn code<C: Coder>(
         self,
-        coder: &mut impl BitCoder,
-        models: &mut [BitModel; MODELS],
+        coder: &mut C,
+        context: &mut Context,
         predicted: u32,
         code: u32,
     ) -> u32 {
-        if self.zero_apart() && !coder.code(&mut models[ZERO], code != 0) {
+        if self.zero_apart() && !coder.bit(&mut context.not_zero, code != 0) {
             return 0;
         }
-        let place = self.place_of(predicted);
-        let distance = place.distance(code.wrapping_sub(self.lowest));
-        let distance = gamma(coder, models, self.last_bucket, distance);
-        // What fell off the lower end is far above the last code, and stays there.
-        place.at_distance(distance).saturating_add(self.lowest)
-    }
-
-    /// The prediction within the alphabet, and how far both sides reach as far as they mirror.
-    #[inline(always)]
-    fn place_of(self, predicted: u32) -> Place {
-        let predicted = predicted.clamp(self.lowest, self.last);
-        let (below, above) = (predicted - self.lowest, self.last - predicted);
-        Place {
-            predicted: below,
-            mirrored: below.min(above),
-            above_is_longer: above > below,
+        let last = self.last - self.lowest;
+        let predicted = predicted.clamp(self.lowest, self.last) - self.lowest;
+        let wanted = code.wrapping_sub(self.lowest);
+        let bits = context.block_bits;
+        let symbols = &mut context.symbols;
+        if bits == 0 {
+            let here = Place::new(predicted, last);
+            let (read, _) = here.block(coder, symbols, wanted, 0, 0);
+            return read.wrapping_add(self.lowest);
         }
+        let mask = (1 << bits) - 1;
+        // Moves the blocks so that the prediction is in the middle of one.
+        let moved = (1u32 << (bits - 1)).wrapping_sub(predicted) & mask;
+        let here = Place::new((predicted + moved) >> bits, (last + moved) >> bits);
+        let wanted = wanted.wrapping_add(moved);
+        let (block, within) = here.block(coder, symbols, wanted >> bits, bits, wanted & mask);
+        if C::WRITES {
+            return code;
+        }
+        let read = (block << bits | within).wrapping_sub(moved);
+        coder.refuse_if(read > last);
+        read.wrapping_add(self.lowest)
     }
 }
 
-/// Where a code is expected, counted from the lowest.
+/// Where a code is expected, in blocks.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     predicted: u32,
+    last: u32,
+    /// How far both sides reach as far as they mirror.
     mirrored: u32,
-    above_is_longer: bool,
 }
 
 impl Place {
+    #[inline(always)]
+    fn new(predicted: u32, last: u32) -> Self {
+        Self {
+            predicted,
+            last,
+            mirrored: predicted.min(last - predicted),
+        }
+    }
+
+    /// Codes which block it is, and the place within, of `bits` bits.
+    #[inline(always)]
+    fn block<C: Coder>(
+        self,
+        coder: &mut C,
+        symbols: &mut SymbolModel,
+        block: u32,
+        bits: u32,
+        within: u32,
+    ) -> (u32, u32) {
+        let distance = self.distance(block);
+        let (symbol, within) = coder.symbol(symbols, symbol_of(distance), bits, within);
+        let first = FIRST_DISTANCE[symbol % SYMBOLS];
+        let mut read = first;
+        if first >= FIRST_GROUP {
+            let bits = GROUP_BITS[symbol % SYMBOLS];
+            read += coder.plain(bits, distance.wrapping_sub(first));
+        }
+        if C::WRITES {
+            return (block, within);
+        }
+        coder.refuse_if(read > self.last);
+        (self.at_distance(read), within)
+    }
+
     /// 0 where predicted, then 1 below, 2 above, 3 two below, … and straight on where one side ends.
     #[inline(always)]
-    fn distance(self, code: u32) -> u32 {
-        let apart = code.abs_diff(self.predicted);
+    fn distance(self, block: u32) -> u32 {
+        let apart = block.abs_diff(self.predicted);
+        // The decoder has no block to ask for: what comes out is not used.
+        let nearer = apart
+            .wrapping_mul(2)
+            .wrapping_sub(u32::from(block < self.predicted));
         if apart <= self.mirrored {
-            (2 * apart).wrapping_sub(u32::from(code < self.predicted))
+            nearer
         } else {
             self.mirrored.wrapping_add(apart)
         }
     }
 
-    /// Inverse of [`distance`](Self::distance).
+    /// Inverse of [`distance`](Self::distance); anything for a distance that no block has, which is
+    /// one greater than the last.
     #[inline(always)]
     fn at_distance(self, distance: u32) -> u32 {
-        let apart = distance.div_ceil(2);
+        let half = distance.div_ceil(2);
         let (apart, below) = if distance <= 2 * self.mirrored {
-            (apart, distance % 2 == 1)
+            (half, distance % 2 == 1)
         } else {
-            (distance - self.mirrored, !self.above_is_longer)
+            let above = self.last - self.predicted;
+            (distance - self.mirrored, above <= self.predicted)
         };
         if below {
-            // A distance too far wraps round to a code above the last.
             self.predicted.wrapping_sub(apart)
         } else {
-            self.predicted + apart
+            self.predicted.wrapping_add(apart)
         }
     }
 }
 
-const fn bucket_of(distance: u32) -> u32 {
-    (distance + 1).ilog2()
-}
-
-/// Codes a distance of at most 2^17 as its bucket in unary and its place in the bucket in binary.
 #[inline(always)]
-fn gamma(
-    coder: &mut impl BitCoder,
-    models: &mut [BitModel; MODELS],
-    last_bucket: u32,
-    distance: u32,
-) -> u32 {
-    let number = distance.wrapping_add(1);
-    let wanted = number.checked_ilog2().unwrap_or(0);
-    let mut bucket = 0;
-    while bucket < last_bucket && coder.code(&mut models[BUCKET + bucket as usize], wanted > bucket)
-    {
-        bucket += 1;
+fn symbol_of(distance: u32) -> usize {
+    if distance < FIRST_GROUP {
+        return distance as usize;
     }
-    let number = match bucket {
-        0 => 1,
-        1 => 2 | u32::from(coder.code(&mut models[SMALL_PLACE], number & 1 != 0)),
-        SMALL_BUCKETS => {
-            let high = coder.code(&mut models[SMALL_PLACE + 1], number & 2 != 0);
-            let low = &mut models[SMALL_PLACE + 2 + usize::from(high)];
-            4 | u32::from(high) << 1 | u32::from(coder.code(low, number & 1 != 0))
-        }
-        _ => large(coder, models, bucket, number),
-    };
-    number - 1
-}
-
-#[inline(never)]
-fn large(
-    coder: &mut impl BitCoder,
-    models: &mut [BitModel; MODELS],
-    bucket: u32,
-    number: u32,
-) -> u32 {
-    let first = PLACE + PLACE_MODELS * (bucket - SMALL_BUCKETS - 1) as usize;
-    let mut read = 1;
-    for shift in (0..bucket).rev() {
-        let model = match (bucket - 1 - shift, shift) {
-            (0, _) => 0,
-            (1, _) => 1 + (read & 1) as usize,
-            (_, 0) => LAST_BIT,
-            _ => MIDDLE_BITS,
-        };
-        let bit = coder.code(&mut models[first + model], number >> shift & 1 != 0);
-        read = read << 1 | u32::from(bit);
-    }
-    read
+    // Counted from two before them, groups begin at powers of two.
+    let doubling = (distance - (FIRST_GROUP - 2)).ilog2();
+    ((FIRST_GROUP - 1 + doubling) as usize).min(SYMBOLS - 1)
 }
 
 #[cfg(test)]
@@ -188,20 +197,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_the_codes_in_another_order() {
-        for zero_apart in [false, true] {
-            for last in 1..40 {
-                let alphabet = Alphabet::new(last, zero_apart);
-                for predicted in 0..=last + 3 {
-                    let mut seen = [false; 64];
-                    for code in u32::from(zero_apart)..=last {
-                        let place = alphabet.place_of(predicted);
-                        let distance = place.distance(code - alphabet.lowest);
-                        assert!(distance <= last - u32::from(zero_apart));
-                        assert!(bucket_of(distance) <= alphabet.last_bucket);
-                        assert_eq!(place.at_distance(distance) + alphabet.lowest, code);
-                        assert!(!std::mem::replace(&mut seen[distance as usize], true));
-                    }
+    fn every_distance_has_a_symbol() {
+        assert_eq!(
+            FIRST_DISTANCE,
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 15, 23, 39, 71, 135]
+        );
+        for distance in 0..=65_535 {
+            let symbol = symbol_of(distance);
+            let within = distance - FIRST_DISTANCE[symbol];
+            assert!(within < 1 << GROUP_BITS[symbol], "{distance}");
+        }
+    }
+
+    #[test]
+    fn distances_are_the_blocks_in_another_order() {
+        for last in 0..40 {
+            for predicted in 0..=last {
+                let place = Place::new(predicted, last);
+                let mut seen = [false; 64];
+                for block in 0..=last {
+                    let distance = place.distance(block);
+                    assert!(distance <= last);
+                    assert_eq!(place.at_distance(distance), block);
+                    assert!(!std::mem::replace(&mut seen[distance as usize], true));
                 }
             }
         }
@@ -211,22 +229,31 @@ mod tests {
     fn every_code_of_every_alphabet_comes_back() {
         for last in [1, 2, 3, 6, 7, 15, 255, 256, 4_095, 65_535] {
             for zero_apart in [false, true] {
-                let alphabet = Alphabet::new(last, zero_apart);
-                let codes: Vec<u32> = (0..500u32).map(|i| i * i * 7919 % (last + 1)).collect();
-                let mut bytes = Vec::new();
-                let mut models = [BitModel::NEW; MODELS];
-                let mut encoder = Encoder::new(&mut bytes);
-                for (i, &code) in codes.iter().enumerate() {
-                    alphabet.code(&mut encoder, &mut models, i as u32 * 37 % (last + 9), code);
+                for block_bits in [0, 1, 3, 7, 15] {
+                    let alphabet = Alphabet::new(last, zero_apart);
+                    let codes: Vec<u32> = (0..500u32).map(|i| i * i * 7919 % (last + 1)).collect();
+                    let fresh = Context {
+                        not_zero: BitModel::new(1 << 15),
+                        symbols: SymbolModel::new(&[1; SYMBOLS]),
+                        block_bits,
+                    };
+                    let mut bytes = Vec::new();
+                    let mut context = fresh;
+                    let mut encoder = Encoder::new(&mut bytes);
+                    for (i, &code) in codes.iter().enumerate() {
+                        let predicted = i as u32 * 37 % (last + 9);
+                        alphabet.code(&mut encoder, &mut context, predicted, code);
+                    }
+                    encoder.finish();
+                    let mut context = fresh;
+                    let mut decoder = Decoder::new(&bytes);
+                    for (i, &code) in codes.iter().enumerate() {
+                        let predicted = i as u32 * 37 % (last + 9);
+                        let read = alphabet.code(&mut decoder, &mut context, predicted, 0);
+                        assert_eq!(read, code, "{last} {block_bits}");
+                    }
+                    assert!(decoder.is_canonical());
                 }
-                encoder.finish();
-                let mut models = [BitModel::NEW; MODELS];
-                let mut decoder = Decoder::new(&bytes);
-                for (i, &code) in codes.iter().enumerate() {
-                    let predicted = i as u32 * 37 % (last + 9);
-                    assert_eq!(alphabet.code(&mut decoder, &mut models, predicted, 0), code);
-                }
-                assert!(decoder.is_canonical());
             }
         }
     }

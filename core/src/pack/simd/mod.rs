@@ -15,6 +15,7 @@
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
 mod scalar;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod word;
@@ -22,6 +23,7 @@ mod word;
 mod x86;
 
 pub(super) use scalar::{from_order_key, order_key};
+pub(super) use shares::{SYMBOLS, Shares, make_likelier, symbol_at};
 pub(super) use word::{Code, Word};
 
 /// Elements handled at once by the loops around kernels: few enough that they and their codes stay

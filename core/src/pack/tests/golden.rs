@@ -1,7 +1,7 @@
 //! Messages of version 1, byte for byte: the format cannot change without a new version.
 //!
-//! What is sent without a codec must be written as it stands here; what LZ4 and zstd write may
-//! change with those libraries, but these bytes must be read for ever.
+//! What is sent without a codec or with the entropy coder must be written as it stands here; what LZ4
+//! and zstd write may change with those libraries, but these bytes must be read for ever.
 
 use super::cut;
 use crate::pack::{Packer, inspect, unpack};
@@ -117,4 +117,82 @@ fn coded_messages_stay_readable() {
         });
         assert_eq!(tensors[0].as_f32().unwrap(), expected);
     }
+}
+
+/// Hills and zeros behind a ReLU, or ripples on both sides of 0.0; of small integers, so that every
+/// machine computes the same.
+fn picture(elements: usize, width: usize, signed: bool) -> Vec<f32> {
+    (0..elements)
+        .map(|i| {
+            let (x, y) = ((i % width) as i32, (i / width) as i32);
+            let hill = 40 - (x - 5).pow(2) - (y % 9 - 4).pow(2);
+            let noise = (i as u32).wrapping_mul(2_654_435_761) >> 29;
+            let value = hill + noise as i32;
+            (if signed { value - 20 } else { value.max(0) }) as f32
+        })
+        .collect()
+}
+
+#[test]
+fn context_coded_messages_are_written_and_read_as_they_always_were() {
+    for (signed, count, golden) in [
+        (
+            false,
+            4,
+            "44794e0103000100030003000000000000003842600000000f00000008416178
+             c5bf6e170a098344c600d3eb0eb6bc",
+        ),
+        (
+            true,
+            19,
+            "44794e0103000100030012000000a8c10000d0416000000026000000fd41d0c7
+             ff5efa3f8efe687b52bec338d5a844046fb820cd0acce446ca8ec6b94dc81d9d
+             0eed35340032",
+        ),
+        (
+            false,
+            5000,
+            "44794e0103000100030087130000000000003842600000008a00000009f96ccc
+             ec6db93dbc7dc44334448ef4e3495c5d76a25788f4d6b96f58b3b625de6e8d26
+             455fb05b11735168e5c77879cb6f0be999ed0330dab60f1022e3de789a13ca69
+             6f8e7e961841392e2882bb9da3162c42c9c3ed95a53b4b48d98ba0145571d49a
+             3cafcc19bea8ddbe8a02b04a84569b20d8eeb2301381d3c2a68a256603c6189f
+             6c5a2037128c7bd72dda",
+        ),
+    ] {
+        let cut = cut(3, &[&[1, 2, 6, 8]]);
+        let values = picture(96, 8, signed);
+        let message = Packer::default()
+            .pack(&cut, &[&values], levels(count), Codec::Context)
+            .unwrap();
+        assert_eq!(hex(&message), golden.split_whitespace().collect::<String>());
+        let read = unpack(&bytes(golden), &cut).unwrap();
+        let range = values.iter().fold(0.0f32, |range, x| range.max(x.abs()));
+        for (read, &sent) in read[0].as_f32().unwrap().iter().zip(&values) {
+            assert!((read - sent).abs() <= range / (count - 1) as f32);
+        }
+    }
+}
+
+/// Tensors of several lanes, too long to be written out.
+#[test]
+fn large_context_coded_messages_are_written_as_they_always_were() {
+    for (count, signed, golden) in [
+        (15, false, (5434, 0xC12E_3CCE)),
+        (40, true, (2459, 0xFED5_0AD2)),
+        (3000, false, (22443, 0x1859_4DBD)),
+    ] {
+        let cut = cut(3, &[&[1, 16, 96, 96]]);
+        let values = picture(16 * 96 * 96, 96, signed);
+        let message = Packer::default()
+            .pack(&cut, &[&values], levels(count), Codec::Context)
+            .unwrap();
+        let crc = message.last_chunk().copied().map(u32::from_le_bytes);
+        assert_eq!((message.len(), crc.unwrap()), golden);
+        assert!(unpack(&message, &cut).is_ok());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
