@@ -13,20 +13,25 @@ use crate::{Error, ErrorKind, Result};
 /// Decodes a payload of the context codec and encodes what it held: the same bytes, unless it is
 /// refused.
 ///
-/// `background` is the code of 0.0 of a signed tensor. Fails with
+/// `background` is the code of 0.0 of a signed tensor. With `lane_elements`, lanes have about as many
+/// elements instead of the 65,536 of the format. Fails with
 /// [`ErrorKind::InvalidActivation`] if the payload is not one for `shape` and `levels`.
 pub fn recode_context(
     payload: &[u8],
     shape: &[usize],
     levels: Levels,
     background: Option<u32>,
+    lane_elements: Option<usize>,
 ) -> Result<Vec<u8>> {
-    let shape_and_codes = Shape::new(Maps::of(shape), levels.get() - 1, background);
     let mut codes = vec![0u16; shape.iter().product()];
+    let mut shape = Shape::new(Maps::of(shape), levels.get() - 1, background);
+    if let Some(elements) = lane_elements {
+        shape = shape.with_lanes_of(elements);
+    }
     let mut scratch = Scratch::default();
-    decode(payload, &shape_and_codes, &mut scratch, &mut codes)?;
+    decode(payload, &shape, &mut scratch, &mut codes)?;
     let mut again = Vec::new();
-    encode(&mut codes, &shape_and_codes, &mut scratch, &mut again);
+    encode(&mut codes, &shape, &mut scratch, &mut again);
     Ok(again)
 }
 

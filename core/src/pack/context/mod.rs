@@ -41,6 +41,8 @@ const LENGTH_BYTES: usize = 4;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     channels: usize,
+    /// Elements that are worth a lane.
+    lane_elements: usize,
     geometry: Geometry,
 }
 
@@ -50,6 +52,7 @@ impl Shape {
     pub(super) fn new(maps: Maps, last: u32, background: Option<u32>) -> Self {
         Self {
             channels: maps.channels,
+            lane_elements: MIN_LANE_ELEMENTS,
             geometry: Geometry {
                 height: maps.height,
                 width: maps.width,
@@ -59,10 +62,20 @@ impl Shape {
         }
     }
 
+    /// The same with lanes of this many elements, so that small tensors have several: no message has
+    /// such.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn with_lanes_of(self, lane_elements: usize) -> Self {
+        Self {
+            lane_elements: lane_elements.max(1),
+            ..self
+        }
+    }
+
     /// Channels of each lane: as even as can be, the longer ones first.
     fn lanes(&self) -> impl Iterator<Item = usize> + use<> {
         let channels = self.channels;
-        let wanted = channels * self.geometry.plane() / MIN_LANE_ELEMENTS;
+        let wanted = channels * self.geometry.plane() / self.lane_elements;
         let lanes = wanted.clamp(1, MAX_LANES).min(channels.max(1));
         (0..lanes).map(move |lane| channels / lanes + usize::from(lane < channels % lanes))
     }
@@ -291,6 +304,25 @@ mod tests {
                         assert_eq!(encoded(&narrow, &shape), payload);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_are_shared_out_among_threads_and_come_back() {
+        let dims = [1, 11, 6, 7];
+        for lane_elements in [1, 40, 50, 80, 200, 400, 1000] {
+            let shape = Shape::new(Maps::of(&dims), 20, None).with_lanes_of(lane_elements);
+            let codes = hills(&dims, 20);
+            let payload = encoded(&codes, &shape);
+            for threads in 0..10 {
+                let mut scratch = Scratch {
+                    threads,
+                    ..Scratch::default()
+                };
+                let mut back = vec![0u16; codes.len()];
+                decode(&payload, &shape, &mut scratch, &mut back).unwrap();
+                assert_eq!(back, codes);
             }
         }
     }

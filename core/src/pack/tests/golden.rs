@@ -124,7 +124,7 @@ fn coded_messages_stay_readable() {
 fn picture(elements: usize, width: usize, signed: bool) -> Vec<f32> {
     (0..elements)
         .map(|i| {
-            let (x, y) = ((i % width) as i32, (i / width) as i32);
+            let [x, y] = [i % width, i / width].map(|at| i32::try_from(at).unwrap());
             let hill = 40 - (x - 5).pow(2) - (y % 9 - 4).pow(2);
             let noise = (i as u32).wrapping_mul(2_654_435_761) >> 29;
             let value = hill + noise as i32;
