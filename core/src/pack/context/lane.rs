@@ -82,18 +82,14 @@ impl<'a, C: Coder> Lane<'a, C> {
         }
     }
 
-    /// Codes the maps one after the other, or what is left of the last one.
+    /// Codes the maps one after the other, row by row.
     pub(super) fn walk<T: Code>(&mut self, codes: &mut [T]) {
-        for map in codes.chunks_mut(self.geometry.plane().max(1)) {
-            let width = self.geometry.width.min(map.len());
-            let (first, _) = map.split_at_mut(width);
-            self.first_row(first);
-            for above in (0..map.len()).step_by(width.max(1)) {
-                let (done, rest) = map.split_at_mut((above + width).min(map.len()));
-                if rest.is_empty() {
-                    break;
-                }
-                self.row(&done[above..], &mut rest[..width]);
+        let Geometry { height, width, .. } = self.geometry;
+        for map in codes.chunks_exact_mut(self.geometry.plane().max(1)) {
+            self.first_row(&mut map[..width]);
+            for y in 1..height {
+                let (done, rest) = map.split_at_mut(y * width);
+                self.row(&done[(y - 1) * width..], &mut rest[..width]);
             }
         }
     }
