@@ -6,7 +6,7 @@
 //! arithmetic is in f64: differences of f32 neither overflow nor vanish there, and the result is
 //! the same bit for bit on every machine.
 
-use super::diffuse::{Errors, diffuse};
+use super::diffuse::{Diffusion, Errors, diffuse};
 use super::maps::Maps;
 use super::shuffle::{shuffle, unshuffle};
 use super::simd::{Code, Kernels, Scale, from_order_key, order_key};
@@ -60,8 +60,7 @@ pub(super) struct Quantiser {
     kernels: Kernels,
     scale: Scale,
     levels: Levels,
-    /// Share of each error that is handed on.
-    diffusion: f32,
+    diffusion: Diffusion,
 }
 
 impl Quantiser {
@@ -78,13 +77,12 @@ impl Quantiser {
                 last_code,
             },
             levels,
-            diffusion: 0.0,
+            diffusion: Diffusion::NONE,
         }
     }
 
-    /// With this share of each error (0.0 to 1.0) diffused where that can be: in maps of which nothing
-    /// is below 0.0.
-    pub(super) const fn diffusing(self, diffusion: f32) -> Self {
+    /// With errors diffused where that can be: in maps of which nothing is below 0.0.
+    pub(super) const fn diffusing(self, diffusion: Diffusion) -> Self {
         Self { diffusion, ..self }
     }
 
@@ -121,7 +119,7 @@ impl Quantiser {
         codes: &mut [C],
         errors: &mut Errors,
     ) {
-        if self.diffusion > 0.0 && self.scale.lo >= 0.0 && maps.are_spatial() {
+        if self.diffusion.kept > 0.0 && self.scale.lo >= 0.0 && maps.are_spatial() {
             diffuse(values, maps, &self.scale, self.diffusion, codes, errors);
         } else {
             self.quantise(values, codes);
