@@ -120,19 +120,15 @@ fn masses(mean: u64, greatest: u32) -> [u64; SYMBOLS] {
         let mut beyond = ONE;
         let mut power = rarer;
         let mut width = 1;
-        for symbol in 0..SYMBOLS {
-            let last = symbol + 1 == SYMBOLS;
-            let next = if last {
-                u32::MAX
-            } else {
-                FIRST_DISTANCE[symbol + 1]
-            };
-            while !last && next - FIRST_DISTANCE[symbol] > width {
-                power = times(power, power);
-                width *= 2;
-            }
-            let after = if last { 0 } else { times(beyond, power) };
-            if FIRST_DISTANCE[symbol] <= greatest {
+        for (symbol, &first) in FIRST_DISTANCE.iter().enumerate() {
+            let after = FIRST_DISTANCE.get(symbol + 1).map_or(0, |next| {
+                while next - first > width {
+                    power = times(power, power);
+                    width *= 2;
+                }
+                times(beyond, power)
+            });
+            if first <= greatest {
                 masses[symbol] += parts * (beyond - after);
             }
             beyond = after;
