@@ -133,7 +133,6 @@ mod tests {
     use super::*;
     use crate::bundle::{CodecBytes, Sent};
     use crate::calibrate::{Judgement, Measure};
-    use crate::pack::Diffusion;
     use crate::schedule::{Precision, Quantisation};
 
     fn row(cut: usize) -> CalibrationRow {
@@ -157,7 +156,7 @@ mod tests {
     fn shaped() -> Vec<TensorShaping> {
         vec![TensorShaping {
             weight: 0.5,
-            diffusion: Diffusion::USUAL,
+            diffusion: 0.9,
         }]
     }
 

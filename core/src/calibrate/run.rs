@@ -93,7 +93,7 @@ pub fn calibrate(
 
 /// Whether messages that are shaped so differ from those that are not.
 fn changes_something(shaping: &[TensorShaping]) -> bool {
-    shaping.len() > 1 || shaping.iter().any(|tensor| tensor.diffusion.kept > 0.0)
+    shaping.len() > 1 || shaping.iter().any(|tensor| tensor.diffusion > 0.0)
 }
 
 fn rows(lab: &Lab, cut: usize, shaped: bool) -> Result<Vec<CalibrationRow>> {

@@ -7,7 +7,7 @@
 use super::Outcome;
 use super::lab::{Lab, Trial, TrialResult};
 use crate::Result;
-use crate::pack::{Diffusion, TensorShaping};
+use crate::pack::TensorShaping;
 use crate::schedule::Levels;
 
 /// Photos to learn from, at most.
@@ -15,21 +15,8 @@ const PHOTOS: usize = 16;
 /// Levels to learn at: about the limits that people set.
 const LEVELS: [u32; 3] = [6, 12, 24];
 const MIDDLE: usize = 1;
-/// What can become of errors: nothing; they are handed on so that they die out, or all of them; and the
-/// first with isolated elements rounded up from 0.4 and from 0.3 of a step.
-pub(super) const WAYS: [Diffusion; 5] = [
-    Diffusion::NONE,
-    Diffusion::USUAL,
-    usual_but(1.0, 0.5),
-    usual_but(Diffusion::USUAL.kept, 0.4),
-    usual_but(Diffusion::USUAL.kept, 0.3),
-];
-const fn usual_but(kept: f32, isolated_from: f32) -> Diffusion {
-    Diffusion {
-        kept,
-        isolated_from,
-    }
-}
+/// Shares of errors to hand on: none, so that they die out, all of them.
+pub(super) const DIFFUSIONS: [f32; 3] = [0.0, TensorShaping::DEFAULT_DIFFUSION, 1.0];
 /// Errors are diffused if that saves at least this share of the bytes.
 const MIN_GAIN: f64 = 0.01;
 /// No tensor has fewer than this share of the levels that the widest has.
@@ -42,11 +29,11 @@ pub(super) fn learn(lab: &Lab, cut: usize) -> Result<Vec<TensorShaping>> {
     let tensors = lab.bundle().cut(cut)?.tensors.len();
     let mut trials = Vec::new();
     for tensor in 0..tensors {
-        for way in 0..WAYS.len() {
+        for diffusion in 0..DIFFUSIONS.len() {
             for levels in LEVELS {
                 trials.push(Trial {
                     tensor,
-                    way,
+                    diffusion,
                     levels: Levels::new(levels)?,
                 });
             }
@@ -60,13 +47,13 @@ pub(super) fn learn(lab: &Lab, cut: usize) -> Result<Vec<TensorShaping>> {
     Ok(shaping(&curves))
 }
 
-/// From the curves of each tensor, one for each of [`WAYS`].
+/// From the curves of each tensor, one for each of [`DIFFUSIONS`].
 fn shaping(curves: &[Curve]) -> Vec<TensorShaping> {
-    let tensors = curves.as_chunks::<{ WAYS.len() }>().0;
-    let chosen: Vec<(Diffusion, &Curve)> = tensors.iter().map(best).collect();
-    let importance = |(_, curve): &(Diffusion, &Curve)| curve.importance();
+    let tensors = curves.as_chunks::<{ DIFFUSIONS.len() }>().0;
+    let chosen: Vec<(f32, &Curve)> = tensors.iter().map(best).collect();
+    let importance = |(_, curve): &(f32, &Curve)| curve.importance();
     let most = chosen.iter().filter_map(importance).fold(0.0, f64::max);
-    let shaping = |tensor: &(Diffusion, &Curve)| {
+    let shaping = |tensor: &(f32, &Curve)| {
         let share = importance(tensor).map_or(1.0, |own| (own / most).clamp(MIN_SHARE, 1.0));
         TensorShaping {
             weight: weight(share, tensor.1.width),
@@ -77,12 +64,12 @@ fn shaping(curves: &[Curve]) -> Vec<TensorShaping> {
 }
 
 /// What takes the fewest bytes to lose what rounding to the nearest loses.
-fn best(curves: &[Curve; WAYS.len()]) -> (Diffusion, &Curve) {
+fn best(curves: &[Curve; DIFFUSIONS.len()]) -> (f32, &Curve) {
     let [nearest, diffused @ ..] = curves;
     let loss = nearest.loss(MIDDLE);
-    let mut best = (WAYS[0], nearest);
+    let mut best = (DIFFUSIONS[0], nearest);
     let mut fewest = (1.0 - MIN_GAIN) * nearest.bytes_at(loss);
-    for (&diffusion, curve) in WAYS[1..].iter().zip(diffused) {
+    for (&diffusion, curve) in DIFFUSIONS[1..].iter().zip(diffused) {
         let bytes = curve.bytes_at(loss);
         if bytes < fewest {
             (best, fewest) = ((diffusion, curve), bytes);
@@ -190,32 +177,19 @@ mod tests {
     #[test]
     fn errors_are_diffused_where_that_takes_fewer_bytes_for_the_same_answer() {
         let nearest = || curve(1.0, 200.0, 1000.0, 6.0);
-        let diffusion = |some, all| {
-            let curves = [nearest(), some, all, nearest(), nearest()];
-            shaping(&curves)[0].diffusion.kept
-        };
+        let diffusion = |some, all| shaping(&[nearest(), some, all])[0].diffusion;
         assert_eq!(diffusion(curve(0.5, 200.0, 1000.0, 6.0), nearest()), 0.9);
         assert_eq!(diffusion(nearest(), curve(0.5, 200.0, 1000.0, 6.0)), 1.0);
         assert_eq!(diffusion(curve(1.0, 200.0, 950.0, 6.0), nearest()), 0.9);
         assert_eq!(diffusion(curve(1.0, 200.0, 995.0, 6.0), nearest()), 0.0);
         // Half the loss is half an octave: 100 bytes, and this takes 150 more.
         assert_eq!(diffusion(curve(0.5, 200.0, 1150.0, 6.0), nearest()), 0.0);
-        let better = |loss| curve(loss, 200.0, 1000.0, 6.0);
-        let curves = [
-            nearest(),
-            better(0.6),
-            better(0.5),
-            better(0.4),
-            better(0.3),
-        ];
-        assert_eq!(shaping(&curves)[0].diffusion, WAYS[4]);
     }
 
     #[test]
     fn levels_follow_the_answer_and_the_bytes() {
         let shares = |first: (f64, f64), second: (f64, f64)| {
-            let both =
-                |(loss, octave)| [(); WAYS.len()].map(|()| curve(loss, octave, 1000.0, 10.0));
+            let both = |(loss, octave)| [(); 3].map(|()| curve(loss, octave, 1000.0, 10.0));
             let curves = [both(first), both(second)].into_iter().flatten();
             let rows = shaping(&curves.collect::<Vec<_>>());
             rows.iter().map(|r| r.weight * 10.0).collect::<Vec<_>>()
@@ -234,9 +208,9 @@ mod tests {
             points: [(12.0, MIN_LOSS.ln()); 3],
             width: 0.0,
         };
-        let rows = shaping(&[(); WAYS.len()].map(|()| flat()));
+        let rows = shaping(&[flat(), flat(), flat()]);
         assert_eq!(rows[0].weight, 1.0);
-        assert_eq!(rows[0].diffusion, Diffusion::NONE);
+        assert_eq!(rows[0].diffusion, 0.0);
         assert_eq!(loss(&Outcome::Distance(f64::NAN)), f64::MAX);
         assert_eq!(loss(&Outcome::Distance(0.0)), MIN_LOSS);
     }

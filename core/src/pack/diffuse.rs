@@ -7,12 +7,7 @@
 //! neighbourhood stay. What was zero stays zero, and hands on what reached it. Signed tensors gain
 //! nothing by it (`docs/packing.md`), and are rounded to the nearest level.
 //!
-//! In sparse maps an error may find nobody: its neighbours are zero, or the map ends. Isolated elements
-//! can therefore be rounded up from less than half a step.
-//!
 //! The sender alone is concerned: any codes are as good as others to who reads them.
-
-use serde::{Deserialize, Serialize};
 
 use super::maps::Maps;
 use super::simd::{Code, Scale};
@@ -32,57 +27,18 @@ const ZERO: f32 = 0.01;
 /// low bits.
 const TWO_POW_23: f32 = 8_388_608.0;
 
-/// How errors are diffused in the maps of a tensor, if nothing in it is below 0.0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Diffusion {
-    /// Share of each error that is handed on, 0.0 to 1.0; at 0.0 each element is rounded to its nearest
-    /// level, whatever else is set.
-    #[serde(rename = "diffusion")]
-    pub kept: f32,
-    /// From which share of a step, 0.25 to 0.5, an element among zeros is sent as a whole step.
-    #[serde(default = "half")]
-    pub isolated_from: f32,
-}
-
-impl Diffusion {
-    /// Each element is rounded to its nearest level.
-    pub const NONE: Self = Self {
-        kept: 0.0,
-        isolated_from: 0.5,
-    };
-    /// Of a cut for which nothing was learnt. Errors die out: not every tail adds up whole maps.
-    pub const USUAL: Self = Self {
-        kept: 0.9,
-        isolated_from: 0.5,
-    };
-
-    pub(super) fn is_valid(self) -> bool {
-        (0.0..=1.0).contains(&self.kept) && (0.25..=0.5).contains(&self.isolated_from)
-    }
-}
-
-fn half() -> f32 {
-    Diffusion::NONE.isolated_from
-}
-
-/// What a row of maps leaves for the next one, with room at both ends.
+/// Errors of a row of maps, and room at both ends.
 #[derive(Debug, Default)]
-pub(super) struct Errors(Vec<Above>);
+pub(super) struct Errors(Vec<[f32; LANES]>);
 
-/// Of one place of the maps that are walked side by side.
-#[derive(Debug, Default, Clone, Copy)]
-struct Above {
-    error: [f32; LANES],
-    level: [f32; LANES],
-}
-
-/// Codes of `values`, which are not below 0.0 and whose range starts there, with errors diffused over
-/// the maps. An element comes back at most 1.5 steps from where it was.
+/// Codes of `values`, which are not below 0.0 and whose range starts there, with the share `kept` of
+/// each error (0.0 to 1.0) diffused over its map. An element comes back at most 1.5 steps from where
+/// it was.
 pub(super) fn diffuse<C: Code>(
     values: &[f32],
     maps: Maps,
     scale: &Scale,
-    diffusion: Diffusion,
+    kept: f32,
     codes: &mut [C],
     errors: &mut Errors,
 ) {
@@ -90,13 +46,13 @@ pub(super) fn diffuse<C: Code>(
     let group = plane * LANES;
     for (values, codes) in values.chunks(group).zip(codes.chunks_mut(group)) {
         errors.0.clear();
-        errors.0.resize(maps.width + 2, Above::default());
+        errors.0.resize(maps.width + 2, [0.0; LANES]);
         if values.len() == group {
-            walk::<C, LANES>(values, maps, scale, diffusion, codes, &mut errors.0);
+            walk::<C, LANES>(values, maps, scale, kept, codes, &mut errors.0);
         } else {
             for (values, codes) in values.chunks(plane).zip(codes.chunks_mut(plane)) {
-                errors.0.fill(Above::default());
-                walk::<C, 1>(values, maps, scale, diffusion, codes, &mut errors.0);
+                errors.0.fill([0.0; LANES]);
+                walk::<C, 1>(values, maps, scale, kept, codes, &mut errors.0);
             }
         }
     }
@@ -107,63 +63,48 @@ fn walk<C: Code, const N: usize>(
     values: &[f32],
     maps: Maps,
     scale: &Scale,
-    diffusion: Diffusion,
+    kept: f32,
     codes: &mut [C],
-    row_above: &mut [Above],
+    errors: &mut [[f32; LANES]],
 ) {
     let plane = maps.plane();
     for y in 0..maps.height {
-        let mut above_left = Above::default();
-        let mut left = Above::default();
+        let mut above_left = [0.0; LANES];
+        let mut left = [0.0; LANES];
         for x in 0..maps.width {
             let at = y * maps.width + x;
             let mut elements = [0.0; N];
             for (lane, element) in elements.iter_mut().enumerate() {
                 *element = values[lane * plane + at];
             }
-            // The row is kept one to the right of its elements: it begins and ends with nothing.
-            let (above, above_right) = (row_above[x + 1], row_above[x + 2]);
-            let mut here = Above::default();
-            for (lane, &element) in elements.iter().enumerate() {
-                let reaches = RIGHT * left.error[lane]
-                    + BELOW * above.error[lane]
-                    + BELOW_RIGHT * above_left.error[lane]
-                    + BELOW_LEFT * above_right.error[lane];
-                // What the entropy coder predicts from the same neighbours, in 16ths.
-                let predicted = 7.0 * (left.level[lane] + above.level[lane])
-                    + 3.0 * above_right.level[lane]
-                    - above_left.level[lane];
-                let up_from = if predicted < 8.0 {
-                    diffusion.isolated_from
-                } else {
-                    1.0
-                };
-                let handed_on = diffusion.kept * reaches;
-                (here.level[lane], here.error[lane]) = round(element, handed_on, up_from, scale);
+            // Errors are kept one to the right of their elements: the row begins and ends with none.
+            let (above, above_right) = (errors[x + 1], errors[x + 2]);
+            let mut error = [0.0; LANES];
+            let mut rounded = [0.0; N];
+            for lane in 0..N {
+                let reaches = RIGHT * left[lane]
+                    + BELOW * above[lane]
+                    + BELOW_RIGHT * above_left[lane]
+                    + BELOW_LEFT * above_right[lane];
+                (rounded[lane], error[lane]) = round(elements[lane], kept * reaches, scale);
             }
-            for (lane, &level) in here.level[..N].iter().enumerate() {
+            for (lane, &level) in rounded.iter().enumerate() {
                 codes[lane * plane + at] = to_code(level);
             }
             above_left = above;
-            left = here;
-            row_above[x + 1] = here;
+            left = error;
+            errors[x + 1] = error;
         }
     }
 }
 
-/// The level of an element that errors of `handed_on` have reached, and its own error; at least 1 from
-/// `up_from` on.
+/// The level of an element that errors of `handed_on` have reached, and its own error.
 #[allow(clippy::cast_possible_truncation)] // rounding to f32 is what is meant
-fn round(element: f32, handed_on: f32, up_from: f32, scale: &Scale) -> (f32, f32) {
+fn round(element: f32, handed_on: f32, scale: &Scale) -> (f32, f32) {
     let exact = (f64::from(element) * scale.codes_per_unit) as f32;
     let last = scale.last_code as f32;
     let wanted = exact + handed_on;
-    let nearest = (wanted.max(0.0).min(last) + TWO_POW_23) - TWO_POW_23;
-    let level = if wanted >= up_from {
-        nearest.max(1.0)
-    } else {
-        nearest
-    };
+    let level = (wanted.max(0.0).min(last) + TWO_POW_23) - TWO_POW_23;
     if exact <= ZERO {
         (0.0, handed_on)
     } else {
@@ -189,23 +130,10 @@ mod tests {
     use crate::schedule::Levels;
 
     fn diffused(values: &[f32], shape: &[usize], levels: u32) -> (Vec<u16>, Vec<f32>) {
-        let all = Diffusion {
-            kept: 1.0,
-            isolated_from: 0.5,
-        };
-        diffused_so(all, values, shape, levels)
-    }
-
-    fn diffused_so(
-        diffusion: Diffusion,
-        values: &[f32],
-        shape: &[usize],
-        levels: u32,
-    ) -> (Vec<u16>, Vec<f32>) {
         let range = ValueRange::of(Kernels::best(), values).unwrap();
         let quantiser = Quantiser::new(Kernels::best(), range, Levels::new(levels).unwrap());
         let mut codes = vec![0u16; values.len()];
-        quantiser.diffusing(diffusion).quantise_maps(
+        quantiser.diffusing(1.0).quantise_maps(
             values,
             Maps::of(shape),
             &mut codes,
@@ -236,24 +164,6 @@ mod tests {
     }
 
     #[test]
-    fn isolated_elements_are_rounded_up_from_less_than_half_a_step() {
-        let mut values = [0.0; 25];
-        values[12] = 0.41;
-        values[24] = 3.0;
-        let so = |isolated_from| Diffusion {
-            kept: 1.0,
-            isolated_from,
-        };
-        let code = |diffusion| diffused_so(diffusion, &values, &[1, 5, 5], 4).0[12];
-        assert_eq!(code(so(0.5)), 0);
-        assert_eq!(code(so(0.4)), 1);
-        // Beside another it is not isolated.
-        values[11] = 1.0;
-        values[7] = 1.0;
-        assert_eq!(diffused_so(so(0.3), &values, &[1, 5, 5], 4).0[12], 0);
-    }
-
-    #[test]
     fn maps_do_not_touch_each_other_however_many_are_walked_side_by_side() {
         let mut random = Random(9);
         let map: Vec<f32> = (0..7 * 5).map(|_| random.signed().max(0.0)).collect();
@@ -270,7 +180,7 @@ mod tests {
         #[test]
         fn no_element_moves_by_more_than_a_step_and_a_half(
             seed: u64, levels in 2..=65_536u32, height in 2..9usize, width in 1..9usize,
-            exponent in -120..120i32, isolated_from in 0.25..0.5f32,
+            exponent in -120..120i32,
         ) {
             let mut random = Random(seed | 1);
             let unit = 2f32.powi(exponent);
@@ -279,8 +189,7 @@ mod tests {
                 .collect();
             let range = ValueRange::of(Kernels::best(), &values).unwrap();
             let step = range.width() / f64::from(levels - 1);
-            let diffusion = Diffusion { kept: 1.0, isolated_from };
-            let (codes, back) = diffused_so(diffusion, &values, &[3, height, width], levels);
+            let (codes, back) = diffused(&values, &[3, height, width], levels);
             prop_assert!(codes.iter().all(|&code| u32::from(code) < levels));
             for (&x, &y) in values.iter().zip(&back) {
                 // Levels are f32: of 65,536 the last ones are good to 1/256 of a step.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::codec::{Codecs, Frame, Grid};
-use super::diffuse::Diffusion;
 use super::elements_of;
 use super::quantise::{Quantiser, ValueRange};
 use super::shaping::Shaping;
@@ -58,7 +57,7 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Lets up to `threads` cores work on one large tensor (from about 130,000 elements on, with
+    /// Lets up to `threads` cores work on one large tensor (from about 260,000 elements on, with
     /// [`Codec::Context`]); 1 unless told. The bytes do not depend on it.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
@@ -71,10 +70,10 @@ impl Packer {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use dyno_core::pack::{Diffusion, Packer, Shaping, TensorShaping};
+    /// use dyno_core::pack::{Packer, Shaping, TensorShaping};
     ///
     /// // The second tensor of cut 3 matters a quarter as much for each unit of its range.
-    /// let row = |weight| TensorShaping { weight, diffusion: Diffusion::USUAL };
+    /// let row = |weight| TensorShaping { weight, diffusion: 0.9 };
     /// let shaping = Shaping::default().with(3, vec![row(1.0), row(0.25)]);
     /// let packer = Packer::default().with_shaping(Arc::new(shaping));
     /// ```
@@ -170,7 +169,7 @@ impl Packer {
     fn grid(&self, cut: &Cut, tensor: usize, codec: Codec) -> (Precision, Grid) {
         let (range, levels) = (self.ranges[tensor], self.shares[tensor]);
         let diffusion = match codec.quantisation() {
-            Quantisation::Plain => Diffusion::NONE,
+            Quantisation::Plain => 0.0,
             Quantisation::Shaped => self.shaping.diffusion(cut.index, tensor),
         };
         let quantiser = Quantiser::new(Kernels::best(), range, levels).diffusing(diffusion);

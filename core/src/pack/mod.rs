@@ -22,7 +22,6 @@ mod tests;
 mod wire;
 
 pub use decode::{Unpacker, unpack};
-pub use diffuse::Diffusion;
 pub use encode::Packer;
 pub use shaping::{Shaping, TensorShaping};
 pub use target::Fitted;

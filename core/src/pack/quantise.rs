@@ -6,7 +6,7 @@
 //! arithmetic is in f64: differences of f32 neither overflow nor vanish there, and the result is
 //! the same bit for bit on every machine.
 
-use super::diffuse::{Diffusion, Errors, diffuse};
+use super::diffuse::{Errors, diffuse};
 use super::maps::Maps;
 use super::shuffle::{shuffle, unshuffle};
 use super::simd::{Code, Kernels, Scale, from_order_key, order_key};
@@ -60,7 +60,8 @@ pub(super) struct Quantiser {
     kernels: Kernels,
     scale: Scale,
     levels: Levels,
-    diffusion: Diffusion,
+    /// Share of each error that is handed on.
+    diffusion: f32,
 }
 
 impl Quantiser {
@@ -77,12 +78,13 @@ impl Quantiser {
                 last_code,
             },
             levels,
-            diffusion: Diffusion::NONE,
+            diffusion: 0.0,
         }
     }
 
-    /// With errors diffused where that can be: in maps of which nothing is below 0.0.
-    pub(super) const fn diffusing(self, diffusion: Diffusion) -> Self {
+    /// With this share of each error (0.0 to 1.0) diffused where that can be: in maps of which nothing
+    /// is below 0.0.
+    pub(super) const fn diffusing(self, diffusion: f32) -> Self {
         Self { diffusion, ..self }
     }
 
@@ -119,7 +121,7 @@ impl Quantiser {
         codes: &mut [C],
         errors: &mut Errors,
     ) {
-        if self.diffusion.kept > 0.0 && self.scale.lo >= 0.0 && maps.are_spatial() {
+        if self.diffusion > 0.0 && self.scale.lo >= 0.0 && maps.are_spatial() {
             diffuse(values, maps, &self.scale, self.diffusion, codes, errors);
         } else {
             self.quantise(values, codes);

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::diffuse::Diffusion;
 use super::quantise::ValueRange;
 use crate::bundle::Cut;
 use crate::schedule::Levels;
@@ -17,7 +16,7 @@ use crate::schedule::Levels;
 /// How the tensors of each cut are shaped.
 ///
 /// The tensors of a cut that is not in it have the levels of the plan each, and
-/// [`Diffusion::USUAL`].
+/// [`TensorShaping::DEFAULT_DIFFUSION`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Shaping(BTreeMap<usize, Vec<TensorShaping>>);
@@ -28,14 +27,17 @@ pub struct TensorShaping {
     /// Levels for each unit of the tensor's range, against those of the cut's other tensors: above
     /// 0.0 and finite.
     pub weight: f32,
-    /// What becomes of the errors.
-    #[serde(flatten)]
-    pub diffusion: Diffusion,
+    /// Share of each error, 0.0 to 1.0, that is handed on to neighbours, if nothing in the tensor is
+    /// below 0.0.
+    pub diffusion: f32,
 }
 
 impl TensorShaping {
+    /// Of a cut for which nothing was learnt. Errors die out: not every tail adds up whole maps.
+    pub const DEFAULT_DIFFUSION: f32 = 0.9;
+
     fn is_valid(self) -> bool {
-        self.weight.is_finite() && self.weight > 0.0 && self.diffusion.is_valid()
+        self.weight.is_finite() && self.weight > 0.0 && (0.0..=1.0).contains(&self.diffusion)
     }
 }
 
@@ -70,10 +72,10 @@ impl Shaping {
         })
     }
 
-    /// What becomes of the errors of a tensor of a cut.
-    pub(super) fn diffusion(&self, cut: usize, tensor: usize) -> Diffusion {
+    /// Share of each error of a tensor of a cut that is handed on.
+    pub(super) fn diffusion(&self, cut: usize, tensor: usize) -> f32 {
         self.row(cut, tensor)
-            .map_or(Diffusion::USUAL, |row| row.diffusion)
+            .map_or(TensorShaping::DEFAULT_DIFFUSION, |row| row.diffusion)
     }
 
     /// Levels of each tensor where the widest, by weight, has `levels`.
@@ -126,7 +128,7 @@ mod tests {
     fn weighted(weights: [f32; 3]) -> Shaping {
         let rows = weights.map(|weight| TensorShaping {
             weight,
-            diffusion: Diffusion::NONE,
+            diffusion: 0.0,
         });
         let mut shaping = Shaping::default();
         shaping.insert(3, rows.to_vec());
@@ -144,9 +146,9 @@ mod tests {
     #[test]
     fn what_was_not_learnt_has_the_levels_of_the_plan_and_is_diffused() {
         assert_eq!(shares(&Shaping::default(), 41), [41; 3]);
-        assert_eq!(Shaping::default().diffusion(3, 0), Diffusion::USUAL);
-        assert_eq!(weighted([1.0; 3]).diffusion(3, 0), Diffusion::NONE);
-        assert_eq!(weighted([1.0; 3]).diffusion(2, 0), Diffusion::USUAL);
+        assert_eq!(Shaping::default().diffusion(3, 0), 0.9);
+        assert_eq!(weighted([1.0; 3]).diffusion(3, 0), 0.0);
+        assert_eq!(weighted([1.0; 3]).diffusion(2, 0), 0.9);
     }
 
     #[test]
@@ -154,20 +156,10 @@ mod tests {
         let shaping = weighted([1.0, 0.5, 2.0]);
         let text = serde_json::to_string(&shaping).unwrap();
         assert!(
-            text.starts_with(r#"{"3":[{"weight":1.0,"diffusion":0.0,"isolated_from":0.5}"#),
+            text.starts_with(r#"{"3":[{"weight":1.0,"diffusion":0.0}"#),
             "{text}"
         );
         assert_eq!(serde_json::from_str::<Shaping>(&text).unwrap(), shaping);
-        let without = text.replace(r#","isolated_from":0.5"#, "");
-        assert_eq!(serde_json::from_str::<Shaping>(&without).unwrap(), shaping);
-        for isolated_from in [0.0, 0.6, f32::NAN] {
-            let mut wrong = weighted([1.0; 3]);
-            for row in wrong.0.get_mut(&3).unwrap() {
-                row.diffusion.isolated_from = isolated_from;
-            }
-            let cut = super::super::tests::cut(0, &[&[1][..]; 3]);
-            assert!(!wrong.fits(&vec![cut; 5]));
-        }
         let cut =
             |index, tensors: usize| super::super::tests::cut(index, &vec![&[1usize][..]; tensors]);
         let cuts = |tensors| (0..5).map(|i| cut(i, tensors)).collect::<Vec<_>>();

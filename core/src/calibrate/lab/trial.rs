@@ -7,7 +7,7 @@ use super::{Lab, Tools, by_way, no_photo};
 use crate::bundle::Cut;
 use crate::calibrate::Outcome;
 use crate::calibrate::parallel::in_parallel;
-use crate::calibrate::shaping::WAYS;
+use crate::calibrate::shaping::DIFFUSIONS;
 use crate::pack::{Packer, Shaping, TensorShaping, inspect};
 use crate::runtime::Activation;
 use crate::schedule::{Codec, Levels, Precision};
@@ -17,8 +17,8 @@ use crate::{Error, ErrorKind, Result, Tensor};
 #[derive(Debug, Clone, Copy)]
 pub(in crate::calibrate) struct Trial {
     pub(in crate::calibrate) tensor: usize,
-    /// Place in [`WAYS`].
-    pub(in crate::calibrate) way: usize,
+    /// Place in [`DIFFUSIONS`].
+    pub(in crate::calibrate) diffusion: usize,
     pub(in crate::calibrate) levels: Levels,
 }
 
@@ -75,10 +75,10 @@ impl Lab {
     }
 }
 
-/// Shapes as if there were a cut for each of [`WAYS`].
+/// Shapes as if there were a cut for each of [`DIFFUSIONS`].
 pub(super) fn packer() -> Packer {
     let mut shaping = Shaping::default();
-    for (cut, diffusion) in WAYS.into_iter().enumerate() {
+    for (cut, diffusion) in DIFFUSIONS.into_iter().enumerate() {
         let alone = TensorShaping {
             weight: 1.0,
             diffusion,
@@ -100,7 +100,7 @@ fn through_one(
     let spec = cut.tensors.get(trial.tensor).ok_or_else(no_tensor)?;
     let tensor = tensors.get_mut(trial.tensor).ok_or_else(no_tensor)?;
     let alone = Cut {
-        index: trial.way,
+        index: trial.diffusion,
         tensors: vec![spec.clone()],
         ..cut.clone()
     };

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 
 use super::{Random, cut};
 use crate::pack::{
-    Diffusion, MessageInfo, Packer, Shaping, TensorShaping, inspect, max_message_bytes, peek_cut,
-    unpack,
+    MessageInfo, Packer, Shaping, TensorShaping, inspect, max_message_bytes, peek_cut, unpack,
 };
 use crate::schedule::{Codec, Levels, Precision};
 use crate::{ElementType, ErrorKind};
@@ -150,13 +149,7 @@ fn shaped_messages_are_context_coded_and_share_out_their_levels() {
         .map(|_| random.signed().max(0.0) * 2.0)
         .collect();
     let cut = cut(5, &[&[1, 4, 6, 6], &[1, 4, 6, 6]]);
-    let row = |weight, kept| TensorShaping {
-        weight,
-        diffusion: Diffusion {
-            kept,
-            isolated_from: 0.5,
-        },
-    };
+    let row = |weight, diffusion| TensorShaping { weight, diffusion };
     let pack = |shaping: Shaping| {
         let mut packer = Packer::default().with_shaping(Arc::new(shaping));
         let precision = Precision::Levels(Levels::new(81).unwrap());
