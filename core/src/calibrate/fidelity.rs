@@ -147,6 +147,34 @@ impl Reference {
             }
         }
     }
+
+    /// The square of how far an answer went from the whole model's. What a classifier loses of all leads
+    /// in proportion is left out: the order of the classes, which is the answer, stays.
+    pub(super) fn loss(&self, outcome: &Outcome) -> f64 {
+        match (self, outcome) {
+            (Self::Class { leads, .. }, Outcome::Class { gains, .. }) => {
+                let product = |a: &[f32], b: &[f32]| -> f64 {
+                    a.iter()
+                        .zip(b)
+                        .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                        .sum()
+                };
+                let all_alike = product(gains, leads).powi(2) / product(leads, leads);
+                let of_all = product(gains, gains);
+                // Leads of nothing have no proportion.
+                let loss = if all_alike.is_finite() {
+                    of_all - all_alike
+                } else {
+                    of_all
+                };
+                // Rounding may lead below zero; NaN stays.
+                let loss = if loss < 0.0 { 0.0 } else { loss };
+                loss / gains.len().max(1) as f64
+            }
+            (_, Outcome::Distance(distance)) => distance * distance,
+            (Self::Other(_), Outcome::Class { .. }) => f64::MAX,
+        }
+    }
 }
 
 /// The class scores; logarithms of probabilities, which differ from logits by a constant.
@@ -376,6 +404,17 @@ mod tests {
             logits(&output(&[0.25, 0.7, 2.0])).unwrap(),
             [0.25, 0.7, 2.0]
         );
+    }
+
+    #[test]
+    fn what_leads_lose_in_proportion_is_no_loss() {
+        let reference = Reference::of_logits(&[1.0, 5.0, 3.0, 4.0]).unwrap();
+        let loss = |logits: [f32; 4]| reference.loss(&reference.compare(&output(&logits)).unwrap());
+        assert!(loss([1.0, 5.0, 3.0, 4.0]) < 1e-9);
+        assert!(loss([0.5, 2.5, 1.5, 2.0]) < 1e-9);
+        assert!(loss([9.0, 13.0, 11.0, 12.0]) < 1e-9);
+        assert!(loss([1.0, 5.0, 4.0, 4.0]) > 0.1);
+        assert!(loss([f32::NAN; 4]).is_nan());
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! A few photos do, since this only says what is worth measuring: every row of the table comes from
 //! whole messages, shaped and not.
 
-use super::Outcome;
 use super::lab::{Lab, Trial, TrialResult};
 use crate::Result;
 use crate::pack::TensorShaping;
@@ -104,7 +103,7 @@ impl Curve {
         for (point, photos) in points.iter_mut().zip(results) {
             let count = photos.len().max(1) as f64;
             let bytes: f64 = photos.iter().map(|r| r.bytes as f64).sum();
-            let loss: f64 = photos.iter().map(|r| loss(&r.outcome).ln()).sum();
+            let loss: f64 = photos.iter().map(|r| loss(r.loss).ln()).sum();
             *point = (bytes / count, loss / count);
         }
         let photos = results.first().map_or(&[][..], Vec::as_slice);
@@ -142,16 +141,8 @@ impl Curve {
     }
 }
 
-/// The square of the distance from the whole model's answer.
-fn loss(outcome: &Outcome) -> f64 {
-    let loss = match outcome {
-        Outcome::Distance(distance) => distance * distance,
-        Outcome::Class { gains, .. } => {
-            let squares = gains.iter().map(|&g| f64::from(g) * f64::from(g));
-            squares.sum::<f64>() / gains.len().max(1) as f64
-        }
-    };
-    // NaN, too, is the worst.
+/// Not less than can be told from nothing; NaN, too, is the worst.
+fn loss(loss: f64) -> f64 {
     if loss <= f64::MAX {
         loss.max(MIN_LOSS)
     } else {
@@ -211,7 +202,7 @@ mod tests {
         let rows = shaping(&[flat(), flat(), flat()]);
         assert_eq!(rows[0].weight, 1.0);
         assert_eq!(rows[0].diffusion, 0.0);
-        assert_eq!(loss(&Outcome::Distance(f64::NAN)), f64::MAX);
-        assert_eq!(loss(&Outcome::Distance(0.0)), MIN_LOSS);
+        assert_eq!(loss(f64::NAN), f64::MAX);
+        assert_eq!(loss(0.0), MIN_LOSS);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 
 use super::{Lab, Tools, by_way, no_photo};
 use crate::bundle::Cut;
-use crate::calibrate::Outcome;
 use crate::calibrate::parallel::in_parallel;
 use crate::calibrate::shaping::DIFFUSIONS;
 use crate::pack::{Packer, Shaping, TensorShaping, inspect};
@@ -25,7 +24,8 @@ pub(in crate::calibrate) struct Trial {
 /// What came of a trial on one photo.
 #[derive(Debug, Clone)]
 pub(in crate::calibrate) struct TrialResult {
-    pub(in crate::calibrate) outcome: Outcome,
+    /// The square of how far the answer went from the whole model's.
+    pub(in crate::calibrate) loss: f64,
     /// Of the payload.
     pub(in crate::calibrate) bytes: usize,
     /// From the least to the greatest element.
@@ -66,7 +66,7 @@ impl Lab {
             let (arrived, bytes, width) = through_one(&mut tools, row, tensors.clone(), trial)?;
             let outputs = self.run_tail(worker, arrived)?;
             Ok(TrialResult {
-                outcome: reference.compare(&outputs)?,
+                loss: reference.loss(&reference.compare(&outputs)?),
                 bytes,
                 width,
             })
