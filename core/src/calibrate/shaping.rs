@@ -103,7 +103,7 @@ impl Curve {
         for (point, photos) in points.iter_mut().zip(results) {
             let count = photos.len().max(1) as f64;
             let bytes: f64 = photos.iter().map(|r| r.bytes as f64).sum();
-            let loss: f64 = photos.iter().map(|r| loss(r.loss).ln()).sum();
+            let loss: f64 = photos.iter().map(|r| bounded(r.loss).ln()).sum();
             *point = (bytes / count, loss / count);
         }
         let photos = results.first().map_or(&[][..], Vec::as_slice);
@@ -141,8 +141,8 @@ impl Curve {
     }
 }
 
-/// Not less than can be told from nothing; NaN, too, is the worst.
-fn loss(loss: f64) -> f64 {
+/// A loss that has a logarithm: not less than can be told from nothing; NaN, too, is the worst.
+fn bounded(loss: f64) -> f64 {
     if loss <= f64::MAX {
         loss.max(MIN_LOSS)
     } else {
@@ -202,7 +202,7 @@ mod tests {
         let rows = shaping(&[flat(), flat(), flat()]);
         assert_eq!(rows[0].weight, 1.0);
         assert_eq!(rows[0].diffusion, 0.0);
-        assert_eq!(loss(f64::NAN), f64::MAX);
-        assert_eq!(loss(0.0), MIN_LOSS);
+        assert_eq!(bounded(f64::NAN), f64::MAX);
+        assert_eq!(bounded(0.0), MIN_LOSS);
     }
 }

@@ -57,7 +57,7 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Lets up to `threads` cores work on one large tensor (from about 260,000 elements on, with
+    /// Lets up to `threads` cores work on one large tensor (from about 130,000 elements on, with
     /// [`Codec::Context`]); 1 unless told. The bytes do not depend on it.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {

@@ -349,6 +349,7 @@ mod tests {
         check(&payload);
         check(&[]);
         check(&[0xFF; 3]);
+        check(&[0xFF; 400]);
         check(&[0; 4]);
         check(&payload[1..]);
         for byte in [0, 1, 0xFF] {

@@ -16,8 +16,8 @@ const WORD_BITS: u32 = 32;
 /// Most plain bits at a time: the interval's narrowest unit is 1 beside a symbol's share, too.
 pub(super) const MAX_PLAIN_BITS: u32 = 16;
 
-/// What codes: the same walk over the elements drives the encoder and the decoder, so that they
-/// cannot differ.
+/// What codes: the same walk over the elements and the same cuts of the interval drive the encoder and
+/// the decoder, so that they cannot differ.
 ///
 /// The encoder writes what it is given and returns it; the decoder ignores it and returns what it
 /// read.
@@ -25,24 +25,69 @@ pub(super) trait Coder {
     /// Whether this is the encoder, which knows beforehand what comes back.
     const WRITES: bool;
 
+    /// How wide the interval is.
+    fn range(&self) -> u64;
+
+    /// Goes on in the part of the interval that starts at `from` and is `range` wide.
+    fn narrow(&mut self, from: u64, range: u64);
+
+    /// Whether the stream's number lies in the first `split` of the interval.
+    fn lies_below(&self, split: u64, wanted: bool) -> bool;
+
+    /// Which of the interval's first 2^`bits` units the stream's number lies in (`bits` up to 32).
+    fn unit_at(&mut self, unit: u64, bits: u32, wanted: u32) -> u32;
+
+    /// Remembers that the decoder has read what no encoder writes, if it has.
+    fn refuse_if(&mut self, foreign: bool);
+
     /// Codes a bit with what `model` expects of it, and lets the model learn it.
-    fn bit(&mut self, model: &mut BitModel, bit: bool) -> bool;
+    #[inline(always)]
+    fn bit(&mut self, model: &mut BitModel, bit: bool) -> bool {
+        let split = (self.range() >> PROBABILITY_BITS) * model.probability();
+        let bit = self.lies_below(split, bit);
+        if bit {
+            self.narrow(0, split);
+        } else {
+            self.narrow(split, self.range() - split);
+        }
+        model.learn(bit);
+        bit
+    }
 
     /// Codes `symbol`, which is below 16, with what `model` expects of it, and `plain`, which has
     /// `bits` bits of which nothing is expected; lets the model learn the symbol.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the share is what is low")]
     fn symbol(
         &mut self,
         model: &mut SymbolModel,
         symbol: usize,
         bits: u32,
         plain: u32,
-    ) -> (usize, u32);
+    ) -> (usize, u32) {
+        let unit = self.range() >> (SHARE_BITS + bits);
+        let at = self.unit_at(unit, SHARE_BITS + bits, plain << SHARE_BITS);
+        let plain = at >> SHARE_BITS;
+        let symbol = if Self::WRITES {
+            symbol
+        } else {
+            model.symbol_at(at as u16)
+        };
+        let (begin, width) = model.share(symbol);
+        let begin = u64::from(plain) << SHARE_BITS | begin;
+        self.narrow(unit * begin, unit * width);
+        model.learn(symbol);
+        (symbol, plain)
+    }
 
     /// Codes `value`, which has `bits` bits of which nothing is expected.
-    fn plain(&mut self, bits: u32, value: u32) -> u32;
-
-    /// Remembers that the decoder has read what no encoder writes, if it has.
-    fn refuse_if(&mut self, foreign: bool);
+    #[inline(always)]
+    fn plain(&mut self, bits: u32, value: u32) -> u32 {
+        let unit = self.range() >> bits;
+        let value = self.unit_at(unit, bits, value);
+        self.narrow(unit * u64::from(value), unit);
+        value
+    }
 }
 
 /// Appends to a buffer.
@@ -89,20 +134,6 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Goes on in the part of the interval that starts at `from` and is `range` wide.
-    #[inline(always)]
-    fn narrow(&mut self, from: u64, range: u64) {
-        let (low, carry) = self.low.overflowing_add(from);
-        self.low = low;
-        self.range = range;
-        if carry {
-            self.carry();
-        }
-        if self.range < MIN_RANGE {
-            self.shift();
-        }
-    }
-
     #[cold]
     fn shift(&mut self) {
         let [a, b, c, d, ..] = self.low.to_be_bytes();
@@ -116,38 +147,31 @@ impl Coder for Encoder<'_> {
     const WRITES: bool = true;
 
     #[inline(always)]
-    fn bit(&mut self, model: &mut BitModel, bit: bool) -> bool {
-        let split = (self.range >> PROBABILITY_BITS) * model.probability();
-        if bit {
-            self.narrow(0, split);
-        } else {
-            self.narrow(split, self.range - split);
+    fn range(&self) -> u64 {
+        self.range
+    }
+
+    #[inline(always)]
+    fn narrow(&mut self, from: u64, range: u64) {
+        let (low, carry) = self.low.overflowing_add(from);
+        self.low = low;
+        self.range = range;
+        if carry {
+            self.carry();
         }
-        model.learn(bit);
-        bit
+        if self.range < MIN_RANGE {
+            self.shift();
+        }
     }
 
     #[inline(always)]
-    fn symbol(
-        &mut self,
-        model: &mut SymbolModel,
-        symbol: usize,
-        bits: u32,
-        plain: u32,
-    ) -> (usize, u32) {
-        let unit = self.range >> (SHARE_BITS + bits);
-        let (begin, width) = model.share(symbol);
-        let begin = u64::from(plain) << SHARE_BITS | begin;
-        self.narrow(unit * begin, unit * width);
-        model.learn(symbol);
-        (symbol, plain)
+    fn lies_below(&self, _: u64, wanted: bool) -> bool {
+        wanted
     }
 
     #[inline(always)]
-    fn plain(&mut self, bits: u32, value: u32) -> u32 {
-        let unit = self.range >> bits;
-        self.narrow(unit * u64::from(value), unit);
-        value
+    fn unit_at(&mut self, _: u64, _: u32, wanted: u32) -> u32 {
+        wanted
     }
 
     #[inline(always)]
@@ -209,29 +233,6 @@ impl<'a> Decoder<'a> {
         u32::from_be_bytes(word).into()
     }
 
-    /// Goes on in the part of the interval that starts at `from`, not above the code, and is `range`
-    /// wide.
-    #[inline(always)]
-    fn narrow(&mut self, from: u64, range: u64) {
-        self.code -= from;
-        self.range = range;
-        if self.range < MIN_RANGE {
-            self.shift();
-        }
-    }
-
-    /// The plain bits and the share that the code stands at.
-    #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "what is lost is remembered as foreign"
-    )]
-    fn share(&mut self, unit: u64, bits: u32) -> (u32, u16) {
-        let share = self.code / unit;
-        self.foreign |= share >> (SHARE_BITS + bits);
-        ((share as u32) >> SHARE_BITS, share as u16)
-    }
-
     #[cold]
     fn shift(&mut self) {
         let word = self.word();
@@ -245,28 +246,23 @@ impl Coder for Decoder<'_> {
     const WRITES: bool = false;
 
     #[inline(always)]
-    fn bit(&mut self, model: &mut BitModel, _: bool) -> bool {
-        let split = (self.range >> PROBABILITY_BITS) * model.probability();
-        let bit = self.code < split;
-        if bit {
-            self.narrow(0, split);
-        } else {
-            self.narrow(split, self.range - split);
+    fn range(&self) -> u64 {
+        self.range
+    }
+
+    /// `from` is not above the code.
+    #[inline(always)]
+    fn narrow(&mut self, from: u64, range: u64) {
+        self.code -= from;
+        self.range = range;
+        if self.range < MIN_RANGE {
+            self.shift();
         }
-        model.learn(bit);
-        bit
     }
 
     #[inline(always)]
-    fn symbol(&mut self, model: &mut SymbolModel, _: usize, bits: u32, _: u32) -> (usize, u32) {
-        let unit = self.range >> (SHARE_BITS + bits);
-        let (plain, share) = self.share(unit, bits);
-        let symbol = model.symbol_at(share);
-        let (begin, width) = model.share(symbol);
-        let begin = u64::from(plain) << SHARE_BITS | begin;
-        self.narrow(unit * begin, unit * width);
-        model.learn(symbol);
-        (symbol, plain)
+    fn lies_below(&self, split: u64, _: bool) -> bool {
+        self.code < split
     }
 
     #[inline(always)]
@@ -274,13 +270,10 @@ impl Coder for Decoder<'_> {
         clippy::cast_possible_truncation,
         reason = "what is lost is remembered as foreign"
     )]
-    fn plain(&mut self, bits: u32, _: u32) -> u32 {
-        let unit = self.range >> bits;
-        let value = self.code / unit;
-        self.foreign |= value >> bits;
-        let value = value as u32;
-        self.narrow(unit * u64::from(value), unit);
-        value
+    fn unit_at(&mut self, unit: u64, bits: u32, _: u32) -> u32 {
+        let at = self.code / unit;
+        self.foreign |= at >> bits;
+        at as u32
     }
 
     #[inline(always)]

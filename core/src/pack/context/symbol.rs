@@ -136,7 +136,8 @@ impl Place {
         let mut read = first;
         if first >= FIRST_GROUP {
             let bits = GROUP_BITS[symbol % SYMBOLS];
-            read += coder.plain(bits, distance.wrapping_sub(first));
+            // What foreign bytes say can be anything, and is refused below.
+            read = first.wrapping_add(coder.plain(bits, distance.wrapping_sub(first)));
         }
         if C::WRITES {
             return (block, within);
