@@ -10,10 +10,11 @@ use dyno_core::client::{
     Transport,
 };
 use dyno_core::runtime::DeviceExecutor;
-use dyno_core::schedule::{Codec, Levels, PhotoCodec, Plan, Precision};
+use dyno_core::schedule::{Codec, Levels, Objective, PhotoCodec, Plan, Precision};
 use dyno_core::{Error, ErrorKind, Tensor};
 use serde::Serialize;
 
+use crate::objective::ObjectiveArgs;
 use crate::prepare::default_threads;
 use crate::verify::read_photo;
 use crate::{npy, output};
@@ -46,10 +47,8 @@ pub(crate) struct Args {
     /// 90), jpeg:QUALITY, webp:QUALITY, png or webp-lossless.
     #[arg(long, default_value = "zstd", value_parser = any_codec)]
     codec: AnyCodec,
-    /// Loss of accuracy, in percentage points, that what is sent may cause (calibrated bundles; 1
-    /// unless told).
-    #[arg(long, value_name = "PP")]
-    max_accuracy_drop: Option<f64>,
+    #[command(flatten)]
+    objective: ObjectiveArgs,
     /// Labels to print.
     #[arg(long, default_value_t = 5)]
     top: usize,
@@ -115,7 +114,7 @@ fn client(args: &Args, bundle: &Arc<Bundle>) -> Result<Client> {
         model: args.model.clone(),
         top_k: args.top,
         plan: args.plan()?,
-        max_accuracy_drop_pp: args.max_accuracy_drop,
+        objective: args.objective.objective(&Objective::default())?,
         ..ClientConfig::default()
     };
     let executor = Arc::new(DeviceExecutor::new(bundle.clone(), args.threads)?);

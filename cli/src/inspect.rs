@@ -9,8 +9,8 @@ use dyno_core::TensorSpec;
 use dyno_core::bundle::{
     Allowed, Bundle, BundleFile, BundleHash, Calibration, Cut, Manifest, Profile, Provenance,
 };
-use dyno_core::client::DEFAULT_MAX_ACCURACY_DROP_PP;
 use dyno_core::pixels::Preprocess;
+use dyno_core::schedule::DEFAULT_MAX_ACCURACY_DROP_PP;
 use serde::Serialize;
 
 use crate::output;

@@ -11,6 +11,7 @@ mod fetch;
 mod infer;
 mod inspect;
 mod npy;
+mod objective;
 mod output;
 mod prepare;
 mod progress;
@@ -40,7 +41,7 @@ enum Command {
     /// Check that head and tail at every cut compute what the whole model computes.
     Verify(verify::Args),
     /// Run photos: one JSON line each with --json.
-    Infer(infer::Args),
+    Infer(Box<infer::Args>),
     /// Download a well-known ONNX model into a cache.
     Pull(pull::PullArgs),
     /// Download a bundle from a dyno-server.
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
         Command::Prepare(args) => prepare::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Infer(args) => infer::run(args),
+        Command::Infer(args) => infer::run(*args),
         Command::Pull(args) => pull::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Bench(args) => bench::run(args),

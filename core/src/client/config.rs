@@ -5,15 +5,13 @@ use std::time::Duration;
 use super::labels::MAX_TOP_K;
 use super::mode::ExecutionMode;
 use crate::bundle::Manifest;
-use crate::schedule::{Codec, Levels, LinkPrior, PhotoCodec, Plan, Precision, can_be_packed};
+use crate::schedule::{
+    Codec, Levels, LinkPrior, Objective, PhotoCodec, Plan, Precision, can_be_packed,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest time that any one request may be given.
 pub const MAX_REMOTE_DEADLINE: Duration = Duration::from_mins(1);
-
-/// Loss of accuracy, in percentage points, that the planner's choices keep in a calibrated bundle
-/// where the app names none.
-pub const DEFAULT_MAX_ACCURACY_DROP_PP: f64 = 1.0;
 
 /// How a [`Client`](super::Client) behaves.
 ///
@@ -37,11 +35,11 @@ pub struct ClientConfig {
     pub top_k: usize,
     /// This plan instead of the planner's choice; the mode must allow it.
     pub plan: Option<Plan>,
-    /// Loss of accuracy, in percentage points, that what is sent may cause: in a calibrated bundle the
-    /// planner chooses photo quality, precision and codec of every plan by it, instead of the three
-    /// fields below. [`DEFAULT_MAX_ACCURACY_DROP_PP`] where it is not set and the bundle is calibrated;
-    /// setting it for one that is not is an error.
-    pub max_accuracy_drop_pp: Option<f64>,
+    /// What the planner optimises, and the limits it keeps. In a calibrated bundle the limit of the
+    /// loss of accuracy ([`Objective::accuracy_drop_pp`]) chooses photo quality, precision and codec
+    /// of every plan, instead of the three fields below; setting one for a bundle that is not
+    /// calibrated is an error.
+    pub objective: Objective,
     /// How the photo is sent at cut 0. Lossless unless told: what a lossy photo does to a model's
     /// answers has to be measured first.
     pub photo: PhotoCodec,
@@ -72,7 +70,7 @@ impl Default for ClientConfig {
             model: None,
             top_k: 5,
             plan: None,
-            max_accuracy_drop_pp: None,
+            objective: Objective::default(),
             photo: PhotoCodec::WebPLossless,
             precision: Precision::Levels(Levels::EIGHT_BITS),
             codec: Codec::Zstd,
@@ -113,13 +111,7 @@ impl ClientConfig {
                 self.server_speed
             ));
         }
-        if let Some(pp) = self.max_accuracy_drop_pp
-            && !(0.0..=100.0).contains(&pp)
-        {
-            return invalid(format!(
-                "max_accuracy_drop_pp must be 0 to 100 percentage points, got {pp}"
-            ));
-        }
+        self.objective.check()?;
         self.link.check()?;
         self.photo.check()?;
         self.plan
@@ -200,8 +192,8 @@ mod tests {
             |c| c.link.rtt_ms = 0.0,
             |c| c.server_speed = 0.0,
             |c| c.server_speed = f64::NAN,
-            |c| c.max_accuracy_drop_pp = Some(-0.5),
-            |c| c.max_accuracy_drop_pp = Some(f64::NAN),
+            |c| c.objective.limits.accuracy_drop_pp = Some(-0.5),
+            |c| c.objective.limits.accuracy_drop_pp = Some(f64::NAN),
             |c| c.photo = PhotoCodec::Jpeg(0),
             |c| c.photo = PhotoCodec::WebP(0),
             |c| c.plan = Some(Plan::Photo(PhotoCodec::Jpeg(101))),

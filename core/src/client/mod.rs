@@ -19,7 +19,7 @@ mod transport;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use config::{ClientConfig, DEFAULT_MAX_ACCURACY_DROP_PP, MAX_REMOTE_DEADLINE};
+pub use config::{ClientConfig, MAX_REMOTE_DEADLINE};
 pub use http::{HttpOptions, HttpTransport};
 pub use labels::{Label, MAX_TOP_K, top_k};
 pub use mode::{

@@ -9,7 +9,7 @@ use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
 use super::report::Fallback;
 use super::transport::{ServerTiming, Transport};
-use super::{DEFAULT_MAX_ACCURACY_DROP_PP, Known, ms, now};
+use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
 use crate::runtime::Executor;
 use crate::schedule::{
@@ -259,11 +259,9 @@ fn limit<'a>(
     calibration: Option<&'a Calibration>,
     config: &ClientConfig,
 ) -> Result<Option<(&'a Calibration, f64)>> {
-    match (calibration, config.max_accuracy_drop_pp) {
-        (Some(calibration), limit) => Ok(Some((
-            calibration,
-            limit.unwrap_or(DEFAULT_MAX_ACCURACY_DROP_PP),
-        ))),
+    let objective = &config.objective;
+    match (calibration, objective.limits.accuracy_drop_pp) {
+        (Some(calibration), _) => Ok(Some((calibration, objective.accuracy_drop_pp()))),
         (None, None) => Ok(None),
         (None, Some(_)) => Err(Error::new(
             ErrorKind::InvalidArgument,

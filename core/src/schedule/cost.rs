@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use super::link::{Link, LinkPrior};
 use super::machine::{Machine, Reference};
+use super::network::Network;
+use super::patience::Patience;
 use super::plan::Plan;
 use super::server::Server;
 use super::sizes::Sizes;
@@ -72,8 +74,14 @@ pub struct Estimates {
     pub link: Link,
     /// What crosses it.
     pub sizes: Sizes,
+    network: Network,
+    others: Vec<(Network, Link)>,
+    link_prior: LinkPrior,
     last_cut: usize,
 }
+
+/// Networks besides the current one whose links are remembered; the one left longest ago goes first.
+const MAX_OTHER_NETWORKS: usize = 8;
 
 impl Estimates {
     /// Nothing known yet but the bundle, and what is assumed of the link and of the server: to be
@@ -90,7 +98,61 @@ impl Estimates {
             server: Server::new(reference, server_speed),
             link: Link::new(link),
             sizes: Sizes::new(manifest),
+            network: Network::default(),
+            others: Vec::new(),
+            link_prior: link,
             last_cut: manifest.last_cut(),
+        }
+    }
+
+    /// The network that the link belongs to.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// The device is on `network` now: what was learnt of the old link is put by, and what was
+    /// learnt of this one is taken up. Its connection is a fresh one in any case.
+    pub fn network_changed(&mut self, network: Network) {
+        let known = self.others.iter().position(|(other, _)| *other == network);
+        let mut link = match known {
+            Some(index) => self.others.remove(index).1,
+            None if network == self.network => self.link.clone(),
+            None => Link::new(self.link_prior),
+        };
+        link.broken();
+        let old = std::mem::replace(&mut self.link, link);
+        if network != self.network {
+            self.others.push((self.network, old));
+            if self.others.len() > MAX_OTHER_NETWORKS {
+                self.others.remove(0);
+            }
+        }
+        self.network = network;
+    }
+
+    /// How long a request of `bytes` for `plan` is waited for, where the call is to be answered
+    /// within `left_ms` of its sending.
+    pub fn patience(
+        &self,
+        plan: &Plan,
+        bytes: usize,
+        left_ms: Option<f64>,
+        now: Instant,
+    ) -> Patience {
+        let cut = self.cut_of(plan);
+        let server_ms = self.server.queue_ms(now)
+            + self.sizes.unpack_ms(plan)
+            + self.server.tail_ms(cut, self.last_cut);
+        let p90_ms = self.link.transfer_p90_ms(bytes, now) + server_ms;
+        let resume_ms = self.device.span_ms(cut, self.last_cut);
+        Patience::new(p90_ms, resume_ms, left_ms)
+    }
+
+    fn cut_of(&self, plan: &Plan) -> usize {
+        match *plan {
+            Plan::Device => self.last_cut,
+            Plan::Split { cut, .. } => cut,
+            Plan::Photo(_) => 0,
         }
     }
 
@@ -108,11 +170,7 @@ impl Estimates {
             bytes,
             ready: true,
         };
-        let cut = match plan {
-            Plan::Device => self.last_cut,
-            Plan::Split { cut, .. } => cut,
-            Plan::Photo(_) => 0,
-        };
+        let cut = self.cut_of(&plan);
         candidate.device_ms = self.device.span_ms(0, cut);
         if plan.uses_server() {
             candidate.ready = cut == 0 || ready_cuts.contains(&cut);

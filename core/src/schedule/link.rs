@@ -34,6 +34,9 @@ const MAX_LATE_FACTOR: f64 = 16.0;
 /// Half of that penalty is forgotten after this long, so that the link is tried again.
 const LATE_HALF_LIFE_S: f64 = 10.0;
 
+/// The 90th percentile of a transfer, as a multiple of what is expected.
+const P90_FACTOR: f64 = 2.0;
+
 /// Estimates worse than the prior lose half of the difference for every such time without a new
 /// sample: a link that was left for being slow would otherwise never be tried again.
 const BAD_NEWS_HALF_LIFE_S: f64 = 60.0;
@@ -132,6 +135,11 @@ impl Link {
         let sending_ms = bytes as f64 * 8e3 / self.rate_bps(now);
         let once = self.rtt_ms(now) * f64::from(rounds) + sending_ms;
         once * self.penalty(now)
+    }
+
+    /// The same, within which nine of ten come.
+    pub fn transfer_p90_ms(&self, bytes: usize, now: Instant) -> f64 {
+        self.transfer_ms(bytes, now) * P90_FACTOR
     }
 
     /// Estimated round trip in milliseconds.

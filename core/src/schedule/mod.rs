@@ -6,6 +6,9 @@ mod ewma;
 pub(crate) mod fixtures;
 mod link;
 mod machine;
+mod network;
+mod objective;
+mod patience;
 pub mod plan;
 mod planner;
 mod server;
@@ -14,6 +17,11 @@ mod sizes;
 pub use cost::{Candidate, Estimates};
 pub use link::{Link, LinkPrior, LinkSample};
 pub use machine::{Machine, Reference};
+pub use network::{Network, NetworkKind};
+pub use objective::{
+    DEFAULT_MAX_ACCURACY_DROP_PP, DEFAULT_MAX_LATENCY_MS, Goal, Limits, Metric, Objective,
+};
+pub use patience::Patience;
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 pub use planner::{Choice, Planner, all_plans, calibrated_plans, can_be_packed};
 pub use server::Server;
