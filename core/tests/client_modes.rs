@@ -69,7 +69,7 @@ async fn check(mode: ExecutionMode, situation: Situation) {
             return;
         }
     };
-    let cheapest = client.explain()[0].plan;
+    let cheapest = client.explain().chosen.plan;
     let inference = match client.infer(stage(&client)).await {
         Ok(inference) => inference,
         Err(error) => {

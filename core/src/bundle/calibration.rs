@@ -193,18 +193,32 @@ impl Calibration {
         }
     }
 
+    /// Every way of sending what crosses `cut` that keeps a loss of `max_drop_pp` percentage points.
+    pub fn all_allowed(&self, cut: usize, max_drop_pp: f64) -> Vec<Allowed> {
+        self.keeping(cut, max_drop_pp, |_| true).collect()
+    }
+
     fn cheapest(
         &self,
         cut: usize,
         max_drop_pp: f64,
         wanted: impl Fn(Sent) -> bool,
     ) -> Option<Allowed> {
-        let rows = self.rows.iter();
-        rows.filter(|row| row.cut == cut && wanted(row.sent))
-            .filter_map(|row| Some((row, self.bound_pp(row)?)))
-            .filter(|(_, bound_pp)| *bound_pp <= max_drop_pp)
-            .flat_map(|(row, bound_pp)| row.ways(bound_pp))
+        self.keeping(cut, max_drop_pp, wanted)
             .min_by(|a, b| a.bytes_mean.total_cmp(&b.bytes_mean))
+    }
+
+    fn keeping(
+        &self,
+        cut: usize,
+        max_drop_pp: f64,
+        wanted: impl Fn(Sent) -> bool,
+    ) -> impl Iterator<Item = Allowed> {
+        let rows = self.rows.iter();
+        rows.filter(move |row| row.cut == cut && wanted(row.sent))
+            .filter_map(|row| Some((row, self.bound_pp(row)?)))
+            .filter(move |(_, bound_pp)| *bound_pp <= max_drop_pp)
+            .flat_map(|(row, bound_pp)| row.ways(bound_pp))
     }
 
     /// The upper bound of the loss that a row stands for; none if too little was measured.

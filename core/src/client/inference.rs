@@ -222,6 +222,11 @@ impl Call {
             deadline,
         };
         let sent = now();
+        self.client
+            .state()
+            .planner
+            .estimates_mut()
+            .sent(bytes, sent);
         let answer = tokio::time::timeout(deadline + DEADLINE_GRACE, transport.infer(request))
             .await
             .unwrap_or_else(|_| {
@@ -276,14 +281,14 @@ impl Call {
         self.times.device_ms += device_ms;
         let mut state = self.client.state();
         let estimates = state.planner.estimates_mut();
-        estimates.device.observe(from, to, device_ms);
+        estimates.device.observe(from, to, device_ms, now());
     }
 
     fn packed(&mut self, bytes: usize, pack_ms: f64) {
         self.times.pack_ms += pack_ms;
         let mut state = self.client.state();
         let estimates = state.planner.estimates_mut();
-        estimates.sizes.observe_packed(&self.plan, bytes, pack_ms);
+        estimates.packed(&self.plan, bytes, pack_ms, now());
     }
 
     fn finished_here(self, finished: Finished) -> Inference {

@@ -32,7 +32,7 @@ use crate::Result;
 use crate::bundle::{Bundle, Calibration, Manifest, Profile};
 use crate::pixels::{Frame, Pixels};
 use crate::runtime::Executor;
-use crate::schedule::Candidate;
+use crate::schedule::Explanation;
 use shared::Shared;
 
 /// Runs inferences of one model, here and on a server. Cheap to clone; calls may run at once.
@@ -160,8 +160,8 @@ impl Client {
         self.infer(staged).await
     }
 
-    /// What each plan that this client chooses among is expected to cost now, cheapest first.
-    pub fn explain(&self) -> Vec<Candidate> {
+    /// The plan that a call would follow now, every plan it was chosen from, and why.
+    pub fn explain(&self) -> Explanation {
         self.shared.explain()
     }
 

@@ -13,7 +13,8 @@ use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
 use crate::runtime::Executor;
 use crate::schedule::{
-    Candidate, Estimates, LinkSample, PhotoCodec, Plan, Planner, all_plans, calibrated_plans,
+    Candidate, Estimates, Explanation, LinkSample, PhotoCodec, Plan, Planner, SpacePlan, all_plans,
+    calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -66,23 +67,16 @@ impl Shared {
         let policy = config.mode.policy();
         let has_server = transport.is_some();
         let mut plans = plans(&manifest, policy, has_server, &config)?;
-        let mut estimates =
-            Estimates::new(&manifest, known.profile, config.link, config.server_speed);
+        let estimates = Estimates::new(&manifest, known.profile, config.link, config.server_speed);
         if let Some((calibration, max_drop_pp)) = limit
             && config.plan.is_none()
+            && policy.first == First::Cheapest
+            && has_server
         {
-            let calibrated = calibrated_plans(&manifest, calibration, max_drop_pp);
-            for (plan, bytes) in &calibrated {
-                if let Some(bytes) = bytes {
-                    estimates.sizes.expect(plan, *bytes);
-                }
-            }
-            if policy.first == First::Cheapest && has_server {
-                plans = calibrated.into_iter().map(|(plan, _)| plan).collect();
-            }
+            plans = calibrated_plans(&manifest, calibration, max_drop_pp);
         }
         let state = State {
-            planner: Planner::new(plans, estimates),
+            planner: Planner::new(&plans, estimates, config.objective.clone()),
             holdoff: HoldOff::new(config.backoff_min, config.backoff_max),
         };
         Ok(Self {
@@ -96,10 +90,10 @@ impl Shared {
         })
     }
 
-    /// What every plan is expected to cost now, cheapest first.
-    pub(super) fn explain(&self) -> Vec<Candidate> {
+    /// The decision that would be made now, with its reasons.
+    pub(super) fn explain(&self) -> Explanation {
         let ready_cuts = self.executor.ready_cuts();
-        self.state().planner.candidates(&ready_cuts, now())
+        self.state().planner.explain(&ready_cuts, now())
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -177,22 +171,17 @@ impl Shared {
 
     /// Learns from an answer to `bytes` sent for `plan`.
     pub(super) fn remote_answered(&self, plan: Plan, sample: LinkSample, timing: &ServerTiming) {
-        let cut = match plan {
-            Plan::Split { cut, .. } => cut,
-            Plan::Device | Plan::Photo(_) => 0,
-        };
         let mut state = self.state();
         state.holdoff.succeeded();
         let estimates = state.planner.estimates_mut();
         estimates.link.answered(sample);
-        estimates.sizes.observe_unpacked(&plan, timing.unpack_ms);
-        estimates.server.observe(
-            cut,
-            self.manifest.last_cut(),
-            timing.queue_ms,
-            timing.infer_ms,
-            now(),
-        );
+        let ServerTiming {
+            unpack_ms,
+            queue_ms,
+            infer_ms,
+            ..
+        } = *timing;
+        estimates.served(&plan, unpack_ms, queue_ms, infer_ms, now());
     }
 
     /// Learns from a request sent at `sent` that failed.
@@ -202,7 +191,7 @@ impl Shared {
         let link = &mut state.planner.estimates_mut().link;
         match error.kind() {
             ErrorKind::Cancelled => return,
-            ErrorKind::DeadlineExceeded => link.late(sent, now),
+            ErrorKind::DeadlineExceeded => link.late(0, sent, now),
             ErrorKind::Unreachable => link.broken(),
             _ => {}
         }
@@ -277,7 +266,7 @@ fn plans(
     policy: ModePolicy,
     has_server: bool,
     config: &ClientConfig,
-) -> Result<Vec<Plan>> {
+) -> Result<Vec<SpacePlan>> {
     let needs_server = config.plan.is_some_and(|plan| plan.uses_server())
         || policy.if_server_fails == IfServerFails::Fail;
     if needs_server && !has_server {
@@ -288,13 +277,15 @@ fn plans(
         ));
     }
     if let Some(plan) = config.plan {
-        return Ok(vec![plan]);
+        return Ok(vec![SpacePlan::unmeasured(plan)]);
     }
     Ok(match policy.first {
         First::Cheapest if has_server => {
             all_plans(manifest, config.precision, config.codec, config.photo)
         }
-        First::Server if has_server => vec![Plan::Photo(config.photo)],
-        First::Cheapest | First::Device | First::Server => vec![Plan::Device],
+        First::Server if has_server => vec![SpacePlan::unmeasured(Plan::Photo(config.photo))],
+        First::Cheapest | First::Device | First::Server => {
+            vec![SpacePlan::unmeasured(Plan::Device)]
+        }
     })
 }

@@ -4,21 +4,26 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::link::{Link, LinkPrior};
+use super::budget::Budget;
+use super::coding::{self, CodecRow, Coding, ReferenceTimes};
+use super::energy::Power;
+use super::link::{Link, LinkNow, LinkPrior};
 use super::machine::{Machine, Reference};
 use super::network::Network;
+use super::objective::Metric;
 use super::patience::Patience;
 use super::plan::Plan;
 use super::server::Server;
-use super::sizes::Sizes;
+use super::sizes::{Sizes, whole_bytes};
 use crate::bundle::{Manifest, Profile};
 
-/// A plan and its expected cost, in milliseconds.
-#[derive(Debug, Clone, PartialEq)]
+/// A plan and what is expected of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Candidate {
     /// The plan.
     pub plan: Plan,
-    /// Running the head, or the whole model, on the device.
+    /// Running the head, or the whole model, on the device, in milliseconds.
     pub device_ms: f64,
     /// Packing the activation or encoding the photo.
     pub pack_ms: f64,
@@ -26,12 +31,21 @@ pub struct Candidate {
     pub network_ms: f64,
     /// Waiting for a worker of the server.
     pub queue_ms: f64,
-    /// Unpacking and running the tail on the server.
+    /// Unpacking and running the tail on the server: the time that its cores are busy.
     pub server_ms: f64,
     /// All of it.
     pub total_ms: f64,
+    /// What 95 of 100 calls take at most.
+    pub p95_ms: f64,
+    /// The slowest of device, uplink and server: a stream runs one frame in this time.
+    pub stage_ms: f64,
     /// Bytes sent.
     pub bytes: usize,
+    /// Energy of the device, in millijoules: a model (`docs/planner.md`), not a measurement.
+    pub energy_mj: f64,
+    /// Upper bound of the loss of accuracy, in percentage points; 0 for what loses nothing, none for
+    /// what was not calibrated.
+    pub accuracy_drop_pp: Option<f64>,
     /// Whether the spans it runs on the device are at hand.
     pub ready: bool,
 }
@@ -40,6 +54,17 @@ impl Candidate {
     /// What happens between sending and having the answer, in milliseconds.
     pub fn remote_ms(&self) -> f64 {
         self.network_ms + self.queue_ms + self.server_ms
+    }
+
+    /// The metric's value, less being better: milliseconds of the slowest stage for throughput.
+    pub fn cost(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Latency => self.total_ms,
+            Metric::Throughput => self.stage_ms,
+            Metric::ServerTime => self.server_ms,
+            Metric::Bytes => self.bytes as f64,
+            Metric::Energy => self.energy_mj,
+        }
     }
 }
 
@@ -61,6 +86,30 @@ impl fmt::Display for Candidate {
     }
 }
 
+/// A plan with everything about it that does not change from call to call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Entry {
+    pub(super) plan: Plan,
+    cut: usize,
+    bytes: f64,
+    codec: Option<CodecRow>,
+    reference: ReferenceTimes,
+    head_ms: f64,
+    tail_ms: f64,
+    accuracy_drop_pp: Option<f64>,
+}
+
+/// The state of everything at one moment: made once for a decision, asked for every plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    link: LinkNow,
+    power: Power,
+    device_factor: f64,
+    device_p95_factor: f64,
+    server_factor: f64,
+    queue_ms: f64,
+}
+
 /// Everything that is known about costs, from priors and from what was observed.
 ///
 /// Public fields, because every call observes some of them.
@@ -74,6 +123,8 @@ pub struct Estimates {
     pub link: Link,
     /// What crosses it.
     pub sizes: Sizes,
+    coding: Coding,
+    budget: Budget,
     network: Network,
     others: Vec<(Network, Link)>,
     link_prior: LinkPrior,
@@ -98,6 +149,8 @@ impl Estimates {
             server: Server::new(reference, server_speed),
             link: Link::new(link),
             sizes: Sizes::new(manifest),
+            coding: Coding::new(),
+            budget: Budget::new(),
             network: Network::default(),
             others: Vec::new(),
             link_prior: link,
@@ -139,13 +192,93 @@ impl Estimates {
         left_ms: Option<f64>,
         now: Instant,
     ) -> Patience {
-        let cut = self.cut_of(plan);
-        let server_ms = self.server.queue_ms(now)
-            + self.sizes.unpack_ms(plan)
-            + self.server.tail_ms(cut, self.last_cut);
-        let p90_ms = self.link.transfer_p90_ms(bytes, now) + server_ms;
-        let resume_ms = self.device.span_ms(cut, self.last_cut);
+        let expected = self.candidate(*plan, &[], now);
+        let p90_ms = self.link.transfer_p90_ms(bytes, now) + expected.queue_ms + expected.server_ms;
+        let resume_ms = self.resume_ms(plan, now);
         Patience::new(p90_ms, resume_ms, left_ms)
+    }
+
+    /// Milliseconds that the device is expected to need to finish `plan` by itself from its cut.
+    pub fn resume_ms(&self, plan: &Plan, now: Instant) -> f64 {
+        self.device.span_ms(self.cut_of(plan), self.last_cut, now)
+    }
+
+    /// What `plan` is expected to cost at `now`, with the device's spans at the `ready_cuts`.
+    pub fn candidate(&self, plan: Plan, ready_cuts: &[usize], now: Instant) -> Candidate {
+        self.at(now)
+            .candidate(&self.entry(plan, None), self, ready_cuts)
+    }
+
+    /// The device packed the activation, or encoded the photo, of `plan` to `bytes` in `pack_ms`.
+    pub fn packed(&mut self, plan: &Plan, bytes: usize, pack_ms: f64, now: Instant) {
+        self.sizes.observe(plan, bytes);
+        if let Some(row) = CodecRow::of(plan) {
+            let reference = coding::reference(Some(row), self.sizes.elements(plan));
+            let expected_ms = reference.pack_ms * self.device.factor(now);
+            self.coding.observe_pack(row, pack_ms / expected_ms);
+        }
+    }
+
+    /// `bytes` were sent, whatever became of them.
+    pub fn sent(&mut self, bytes: usize, now: Instant) {
+        if self.network.metered {
+            self.budget.spend(bytes as u64, now);
+        }
+    }
+
+    /// Bytes sent over metered networks in the last 24 hours.
+    pub fn metered_bytes(&self, now: Instant) -> u64 {
+        self.budget.spent(now)
+    }
+
+    /// The server unpacked what `plan` sent in `unpack_ms`, after `queue_ms` of waiting, and ran the
+    /// tail in `infer_ms`.
+    pub fn served(
+        &mut self,
+        plan: &Plan,
+        unpack_ms: f64,
+        queue_ms: f64,
+        infer_ms: f64,
+        now: Instant,
+    ) {
+        let (cut, last) = (self.cut_of(plan), self.last_cut);
+        self.server.observe(cut, last, queue_ms, infer_ms, now);
+        if let Some(row) = CodecRow::of(plan) {
+            let reference = coding::reference(Some(row), self.sizes.elements(plan));
+            let expected_ms = reference.unpack_ms * self.server.factor(now);
+            self.coding.observe_unpack(row, unpack_ms / expected_ms);
+        }
+    }
+
+    /// What does not change about `plan`.
+    pub(super) fn entry(&self, plan: Plan, accuracy_drop_pp: Option<f64>) -> Entry {
+        let (cut, codec) = (self.cut_of(&plan), CodecRow::of(&plan));
+        let reference = self.device.reference();
+        Entry {
+            plan,
+            cut,
+            bytes: self.sizes.uncorrected(&plan),
+            codec,
+            reference: coding::reference(codec, self.sizes.elements(&plan)),
+            head_ms: reference.span_ms(0, cut),
+            tail_ms: reference.span_ms(cut, self.last_cut),
+            accuracy_drop_pp: match plan {
+                Plan::Device => Some(0.0),
+                _ => accuracy_drop_pp,
+            },
+        }
+    }
+
+    /// The state of everything at `now`.
+    pub(super) fn at(&self, now: Instant) -> Moment {
+        Moment {
+            link: self.link.at(now),
+            power: Power::new(self.network, self.link.rate_bps(now)),
+            device_factor: self.device.factor(now),
+            device_p95_factor: self.device.p95_factor(),
+            server_factor: self.server.factor(now),
+            queue_ms: self.server.queue_ms(now),
+        }
     }
 
     fn cut_of(&self, plan: &Plan) -> usize {
@@ -155,31 +288,58 @@ impl Estimates {
             Plan::Photo(_) => 0,
         }
     }
+}
 
-    /// What `plan` is expected to cost at `now`, with the device's spans at the `ready_cuts`.
-    pub fn candidate(&self, plan: Plan, ready_cuts: &[usize], now: Instant) -> Candidate {
-        let bytes = self.sizes.bytes(&plan);
+impl Moment {
+    /// What the plan of `entry` is expected to cost.
+    pub(super) fn candidate(
+        &self,
+        entry: &Entry,
+        estimates: &Estimates,
+        ready_cuts: &[usize],
+    ) -> Candidate {
+        let device_ms = entry.head_ms * self.device_factor;
         let mut candidate = Candidate {
-            plan,
-            device_ms: 0.0,
-            pack_ms: self.sizes.pack_ms(&plan),
+            plan: entry.plan,
+            device_ms,
+            pack_ms: 0.0,
             network_ms: 0.0,
             queue_ms: 0.0,
             server_ms: 0.0,
-            total_ms: 0.0,
-            bytes,
+            total_ms: device_ms,
+            p95_ms: device_ms * self.device_p95_factor,
+            stage_ms: device_ms,
+            bytes: 0,
+            energy_mj: self.power.energy_mj(device_ms, 0.0, 0.0),
+            accuracy_drop_pp: entry.accuracy_drop_pp,
             ready: true,
         };
-        let cut = self.cut_of(&plan);
-        candidate.device_ms = self.device.span_ms(0, cut);
-        if plan.uses_server() {
-            candidate.ready = cut == 0 || ready_cuts.contains(&cut);
-            candidate.network_ms = self.link.transfer_ms(bytes, now);
-            candidate.queue_ms = self.server.queue_ms(now);
-            candidate.server_ms =
-                self.sizes.unpack_ms(&plan) + self.server.tail_ms(cut, self.last_cut);
-        }
-        candidate.total_ms = candidate.device_ms + candidate.pack_ms + candidate.remote_ms();
+        let Some(codec) = entry.codec else {
+            return candidate;
+        };
+        let c = &mut candidate;
+        let correction = estimates.sizes.correction(&entry.plan);
+        c.bytes = whole_bytes(entry.bytes * correction);
+        c.pack_ms =
+            entry.reference.pack_ms * self.device_factor * estimates.coding.pack_correction(codec);
+        c.network_ms = self.link.transfer_ms(c.bytes);
+        c.queue_ms = self.queue_ms;
+        let unpack_ms = entry.reference.unpack_ms * estimates.coding.unpack_correction(codec);
+        c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;
+        c.total_ms = device_ms + c.pack_ms + c.remote_ms();
+        let sending_ms = self.link.sending_ms(c.bytes);
+        c.stage_ms = (device_ms + c.pack_ms).max(sending_ms).max(c.server_ms);
+        // Stages that are late independently of each other are rarely late together.
+        let device_off_ms = (device_ms + c.pack_ms) * (self.device_p95_factor - 1.0);
+        let network_off_ms = c.network_ms * (self.link.p95_factor() - 1.0);
+        let off_ms = device_off_ms.hypot(network_off_ms).hypot(self.queue_ms);
+        c.p95_ms = c.total_ms + off_ms;
+        c.energy_mj = self.power.energy_mj(
+            device_ms + c.pack_ms,
+            sending_ms,
+            (c.remote_ms() - sending_ms).max(0.0),
+        );
+        c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
         candidate
     }
 }

@@ -1,7 +1,11 @@
 //! Choosing where to cut and how to send: plans, what they cost, and which is best now.
 
+mod budget;
+mod coding;
 mod cost;
+mod energy;
 mod ewma;
+mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod link;
@@ -13,9 +17,12 @@ pub mod plan;
 mod planner;
 mod server;
 mod sizes;
+mod space;
+mod steady;
 
 pub use cost::{Candidate, Estimates};
-pub use link::{Link, LinkPrior, LinkSample};
+pub use explain::{ExplainedRow, Explanation};
+pub use link::{Connection, Link, LinkNow, LinkPrior, LinkSample};
 pub use machine::{Machine, Reference};
 pub use network::{Network, NetworkKind};
 pub use objective::{
@@ -23,6 +30,7 @@ pub use objective::{
 };
 pub use patience::Patience;
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
-pub use planner::{Choice, Planner, all_plans, calibrated_plans, can_be_packed};
+pub use planner::{Choice, Planner};
 pub use server::Server;
 pub use sizes::Sizes;
+pub use space::{SpacePlan, all_plans, calibrated_plans, can_be_packed};

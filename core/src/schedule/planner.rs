@@ -1,104 +1,82 @@
-//! Choosing a plan: the least expected latency, without flapping between two that are close.
+//! Choosing a plan: limits first, then the objective, without flapping between two that are close.
 
 use std::time::Instant;
 
-use super::cost::{Candidate, Estimates};
-use super::plan::{Codec, PhotoCodec, Plan, Precision};
-use crate::ElementType;
-use crate::bundle::{Calibration, Cut, Manifest};
+use super::cost::{Candidate, Entry, Estimates, Moment};
+use super::objective::{Goal, Limits, Metric, Objective};
+use super::plan::Plan;
+use super::space::SpacePlan;
 
-/// Another plan must be expected to cost less than this share of the current one to replace it.
-const HYSTERESIS: f64 = 0.9;
+/// A plan within this share of the best in one metric is its equal, and the next metric decides.
+const EQUAL: f64 = 0.01;
+/// The current plan is kept until another is better by this share in a metric of the objective, ...
+const HYSTERESIS: f64 = 0.03;
+/// ... or by this, if its spans would have to be built first.
+const HYSTERESIS_OF_BUILDING: f64 = 0.08;
+/// How much worse than the best the current plan may break limits and be kept.
+const LIMIT_HYSTERESIS: f64 = 0.02;
 
-/// Every plan for a bundle: the device alone, the photo, and each inner cut that can be packed, in
-/// this order. Cuts whose tensors are not all f32 cannot; at cut 0 the photo says the same in
-/// fewer bytes than the tensor made from it.
-pub fn all_plans(
-    manifest: &Manifest,
-    precision: Precision,
-    codec: Codec,
-    photo: PhotoCodec,
-) -> Vec<Plan> {
-    let splits = manifest
-        .cuts
-        .iter()
-        .filter(|cut| cut.index > 0 && cut.index < manifest.last_cut() && can_be_packed(cut))
-        .map(|cut| Plan::Split {
-            cut: cut.index,
-            precision,
-            codec,
-        });
-    [Plan::Device, Plan::Photo(photo)]
-        .into_iter()
-        .chain(splits)
-        .collect()
-}
-
-/// The same for a calibrated bundle: at each cut what keeps a loss of `max_drop_pp` percentage points
-/// in the fewest bytes, and how many bytes that is expected to be. A cut that was not measured is
-/// left out; the photo is lossless where no other keeps the limit.
-pub fn calibrated_plans(
-    manifest: &Manifest,
-    calibration: &Calibration,
-    max_drop_pp: f64,
-) -> Vec<(Plan, Option<f64>)> {
-    let measured = |cut: usize| {
-        let allowed = calibration.allowed(cut, max_drop_pp)?;
-        Some((allowed.plan, Some(allowed.bytes_mean)))
-    };
-    let first = measured(0).unwrap_or((Plan::Photo(PhotoCodec::WebPLossless), None));
-    let splits = manifest
-        .cuts
-        .iter()
-        .filter(|cut| cut.index > 0 && cut.index < manifest.last_cut() && can_be_packed(cut))
-        .filter_map(|cut| measured(cut.index));
-    [(Plan::Device, None), first]
-        .into_iter()
-        .chain(splits)
-        .collect()
-}
-
-/// Whether all tensors that cross are f32.
-pub fn can_be_packed(cut: &Cut) -> bool {
-    cut.tensors
-        .iter()
-        .all(|tensor| tensor.element == ElementType::F32)
-}
-
-/// Chooses among some plans of one bundle by their expected latency.
+/// Chooses among the plans of one bundle.
 ///
-/// The same estimates in the same order give the same choices.
+/// The same estimates in the same order give the same choices. A decision allocates nothing.
 #[derive(Debug, Clone)]
 pub struct Planner {
-    plans: Vec<Plan>,
+    objective: Objective,
+    entries: Vec<Entry>,
     estimates: Estimates,
     current: Option<Plan>,
+    /// Room for the candidates of a decision, kept from one to the next.
+    rated: Vec<Rated>,
 }
 
 /// What a planner chose.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Choice {
     /// The best plan there is, whether or not its spans are at hand.
     pub best: Candidate,
     /// The best plan whose spans are at hand; the same as `best` if none is.
     pub runnable: Candidate,
+    /// Whether `runnable` is expected to keep every limit; if not, it breaks them least.
+    pub within_limits: bool,
+}
+
+/// A candidate under the objective.
+#[derive(Debug, Clone, Copy)]
+struct Rated {
+    candidate: Candidate,
+    /// How far it breaks the limits: the sum of what it takes too much of each, as shares.
+    excess: f64,
+    /// Still among the best of what has been looked at.
+    open: bool,
 }
 
 impl Planner {
     /// A planner for `plans`; with none of them it always chooses the device.
-    pub fn new(plans: Vec<Plan>, estimates: Estimates) -> Self {
+    pub fn new(plans: &[SpacePlan], mut estimates: Estimates, objective: Objective) -> Self {
+        for SpacePlan { plan, bytes, .. } in plans {
+            if let Some(bytes) = bytes {
+                estimates.sizes.expect(plan, *bytes);
+            }
+        }
+        let mut entries: Vec<Entry> = plans
+            .iter()
+            .map(|row| estimates.entry(row.plan, row.accuracy_drop_pp))
+            .collect();
+        if entries.is_empty() {
+            entries.push(estimates.entry(Plan::Device, None));
+        }
         Self {
-            plans,
+            objective,
+            rated: Vec::with_capacity(entries.len()),
+            entries,
             estimates,
             current: None,
         }
     }
 
-    /// What every plan is expected to cost at `now`, cheapest first.
-    pub fn candidates(&self, ready_cuts: &[usize], now: Instant) -> Vec<Candidate> {
-        let mut candidates = self.in_order(ready_cuts, now);
-        candidates.sort_by(|a, b| a.total_ms.total_cmp(&b.total_ms));
-        candidates
+    /// What is optimised and kept.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
     }
 
     /// What one plan is expected to cost at `now`.
@@ -108,19 +86,55 @@ impl Planner {
 
     /// The plan for an inference that starts at `now`.
     pub fn choose(&mut self, ready_cuts: &[usize], now: Instant) -> Choice {
-        let candidates = self.in_order(ready_cuts, now);
-        let best = self
-            .keep_or_replace(&candidates)
-            .unwrap_or_else(|| self.candidate(Plan::Device, ready_cuts, now));
-        if self.current.replace(best.plan) != Some(best.plan) {
-            log::debug!("the plan is now {best}");
-        }
-        let runnable = if best.ready {
-            best.clone()
-        } else {
-            cheapest(candidates.iter().filter(|c| c.ready)).unwrap_or_else(|| best.clone())
+        self.rate(ready_cuts, now);
+        let objective = &self.objective;
+        let best = best_of(&mut self.rated, objective, |_| true);
+        let best = keep_or_replace(&self.rated, objective, self.current, best);
+        let runnable = match best {
+            Some(best) if best.candidate.ready => Some(best),
+            _ => best_of(&mut self.rated, objective, |c| c.ready).or(best),
         };
-        Choice { best, runnable }
+        let (Some(best), Some(runnable)) = (best, runnable) else {
+            // Never: a planner has a plan, if only the device.
+            let device = self.candidate(Plan::Device, ready_cuts, now);
+            return Choice {
+                best: device,
+                runnable: device,
+                within_limits: false,
+            };
+        };
+        let choice = Choice {
+            best: best.candidate,
+            runnable: runnable.candidate,
+            within_limits: runnable.excess <= 0.0,
+        };
+        if self.current.replace(choice.best.plan) != Some(choice.best.plan) {
+            log::debug!("the plan is now {}", choice.best);
+        }
+        choice
+    }
+
+    /// Every candidate, the best under the objective first, with its excess over the limits.
+    pub(super) fn ranking(&self, ready_cuts: &[usize], now: Instant) -> Vec<(Candidate, f64)> {
+        let mut rest = self.clone();
+        rest.rate(ready_cuts, now);
+        let mut ranking = Vec::with_capacity(rest.rated.len());
+        while let Some(best) = best_of(&mut rest.rated, &rest.objective, |_| true) {
+            let is_best = |rated: &Rated| rated.candidate.plan == best.candidate.plan;
+            rest.rated.retain(|rated| !is_best(rated));
+            ranking.push((best.candidate, best.excess));
+        }
+        ranking
+    }
+
+    /// The plan that was chosen last.
+    pub fn current(&self) -> Option<Plan> {
+        self.current
+    }
+
+    /// What is known of costs.
+    pub fn estimates(&self) -> &Estimates {
+        &self.estimates
     }
 
     /// The estimates, to be corrected by what was observed.
@@ -128,274 +142,158 @@ impl Planner {
         &mut self.estimates
     }
 
-    fn in_order(&self, ready_cuts: &[usize], now: Instant) -> Vec<Candidate> {
-        self.plans
-            .iter()
-            .map(|&plan| self.candidate(plan, ready_cuts, now))
-            .collect()
-    }
-
-    fn keep_or_replace(&self, candidates: &[Candidate]) -> Option<Candidate> {
-        let cheapest = cheapest(candidates.iter())?;
-        let current = candidates.iter().find(|c| Some(c.plan) == self.current);
-        match current {
-            Some(current) if cheapest.total_ms >= HYSTERESIS * current.total_ms => {
-                Some(current.clone())
+    /// Fills `rated` with what may be chosen at `now`.
+    fn rate(&mut self, ready_cuts: &[usize], now: Instant) {
+        let moment: Moment = self.estimates.at(now);
+        let limits = &self.objective.limits;
+        let left = left_of_day(&self.estimates, limits, now);
+        self.rated.clear();
+        for entry in &self.entries {
+            let candidate = moment.candidate(entry, &self.estimates, ready_cuts);
+            // The one limit that is never broken, since each call alone might keep it.
+            if candidate.bytes as u64 > left && candidate.plan.uses_server() {
+                continue;
             }
-            _ => Some(cheapest),
+            self.rated.push(Rated {
+                candidate,
+                excess: excess(&candidate, limits),
+                open: true,
+            });
+        }
+        if self.rated.is_empty() {
+            let device = self.estimates.candidate(Plan::Device, ready_cuts, now);
+            self.rated.push(Rated {
+                candidate: device,
+                excess: excess(&device, limits),
+                open: true,
+            });
         }
     }
 }
 
-/// The first of the cheapest.
-fn cheapest<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Option<Candidate> {
-    candidates
-        .min_by(|a, b| a.total_ms.total_cmp(&b.total_ms))
-        .cloned()
+/// Bytes that may still be sent today.
+fn left_of_day(estimates: &Estimates, limits: &Limits, now: Instant) -> u64 {
+    match limits.metered_bytes_per_day {
+        Some(limit) if estimates.network().metered => {
+            limit.saturating_sub(estimates.metered_bytes(now))
+        }
+        _ => u64::MAX,
+    }
+}
+
+/// What a candidate takes more than the limits allow, as shares of them; 0 if it keeps them.
+fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
+    let over = |value: f64, limit: Option<f64>| match limit {
+        Some(limit) if value > limit => {
+            if limit > 0.0 {
+                value / limit - 1.0
+            } else {
+                1.0 + value
+            }
+        }
+        _ => 0.0,
+    };
+    over(candidate.p95_ms, limits.latency_ms)
+        + over(
+            candidate.stage_ms,
+            limits.throughput_fps.map(|fps| 1e3 / fps),
+        )
+        + over(
+            candidate.accuracy_drop_pp.unwrap_or(0.0),
+            limits.accuracy_drop_pp,
+        )
+        + over(candidate.server_ms, limits.server_ms)
+        + over(candidate.bytes as f64, limits.bytes)
+        + over(candidate.energy_mj, limits.energy_mj)
+}
+
+/// The best of the candidates that `may` be chosen.
+fn best_of(
+    rated: &mut [Rated],
+    objective: &Objective,
+    may: impl Fn(&Candidate) -> bool,
+) -> Option<Rated> {
+    let mut least_excess = f64::INFINITY;
+    for rated in rated.iter_mut() {
+        rated.open = may(&rated.candidate);
+        if rated.open {
+            least_excess = least_excess.min(rated.excess);
+        }
+    }
+    keep_open(rated, least_excess, |rated| rated.excess);
+    match &objective.goal {
+        Goal::InOrder(metrics) => {
+            for &metric in metrics {
+                let cost = |rated: &Rated| rated.candidate.cost(metric);
+                let open = rated.iter().filter(|rated| rated.open);
+                let least = open.map(cost).fold(f64::INFINITY, f64::min);
+                keep_open(rated, least, cost);
+            }
+            // Equal in what was asked for: the faster one.
+            let open = rated.iter().filter(|rated| rated.open);
+            first_least(open, |rated| rated.candidate.total_ms)
+        }
+        Goal::Weighted(weights) => {
+            let open = rated.iter().filter(|rated| rated.open);
+            first_least(open, |rated| weighted(&rated.candidate, weights))
+        }
+    }
+}
+
+/// Closes what is not within [`EQUAL`] of the least.
+fn keep_open(rated: &mut [Rated], least: f64, cost: impl Fn(&Rated) -> f64) {
+    for rated in rated.iter_mut().filter(|rated| rated.open) {
+        rated.open = cost(rated) <= least * (1.0 + EQUAL);
+    }
+}
+
+/// The first of the least.
+fn first_least<'a>(
+    rated: impl Iterator<Item = &'a Rated>,
+    cost: impl Fn(&Rated) -> f64,
+) -> Option<Rated> {
+    rated.min_by(|a, b| cost(a).total_cmp(&cost(b))).copied()
+}
+
+fn weighted(candidate: &Candidate, weights: &[(Metric, f64)]) -> f64 {
+    let parts = weights
+        .iter()
+        .map(|(m, weight)| candidate.cost(*m) * weight);
+    parts.sum()
+}
+
+/// The current plan, unless the best is clearly better.
+fn keep_or_replace(
+    rated: &[Rated],
+    objective: &Objective,
+    current: Option<Plan>,
+    best: Option<Rated>,
+) -> Option<Rated> {
+    let best = best?;
+    let current = rated
+        .iter()
+        .find(|rated| Some(rated.candidate.plan) == current);
+    let Some(current) = current else {
+        return Some(best);
+    };
+    let share = if best.candidate.ready {
+        HYSTERESIS
+    } else {
+        HYSTERESIS_OF_BUILDING
+    };
+    let close = |of_current: f64, of_best: f64| of_current <= of_best * (1.0 + share);
+    let is_close = current.excess <= best.excess + LIMIT_HYSTERESIS
+        && match &objective.goal {
+            Goal::InOrder(metrics) => metrics
+                .iter()
+                .all(|&m| close(current.candidate.cost(m), best.candidate.cost(m))),
+            Goal::Weighted(weights) => close(
+                weighted(&current.candidate, weights),
+                weighted(&best.candidate, weights),
+            ),
+        };
+    Some(if is_close { *current } else { best })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow, CodecBytes, Profile, Sent};
-    use crate::calibrate::{FlipRate, Judgement, Measure};
-    use crate::pack::Shaping;
-    use crate::schedule::fixtures::manifest;
-    use crate::schedule::{Levels, LinkPrior, LinkSample, Quantisation};
-
-    const ALL_READY: &[usize] = &[0, 1, 2, 3];
-    const PHOTO: PhotoCodec = PhotoCodec::Jpeg(90);
-
-    fn plans() -> Vec<Plan> {
-        let precision = Precision::Levels(Levels::EIGHT_BITS);
-        all_plans(&manifest(), precision, Codec::Zstd, PHOTO)
-    }
-
-    fn split(cut: usize) -> Plan {
-        Plan::Split {
-            cut,
-            precision: Precision::Levels(Levels::EIGHT_BITS),
-            codec: Codec::Zstd,
-        }
-    }
-
-    /// A device that needs 30, 60 and 90 ms to the three cuts, a server twenty times as fast.
-    fn planner(rtt_ms: f64, rate_bps: f64) -> Planner {
-        let profile = Profile {
-            machine: "reference".into(),
-            threads: 1,
-            head_ms: vec![0.0, 30.0, 60.0, 90.0],
-            measured: vec![0, 1, 2, 3],
-        };
-        let link = LinkPrior { rtt_ms, rate_bps };
-        let mut estimates = Estimates::new(&manifest(), Some(&profile), link, 20.0);
-        let now = Instant::now();
-        estimates.link.connected(None, now);
-        Planner::new(plans(), estimates)
-    }
-
-    #[test]
-    fn every_inner_cut_that_can_be_packed_is_a_plan() {
-        assert_eq!(
-            plans(),
-            [Plan::Device, Plan::Photo(PHOTO), split(1), split(2)]
-        );
-        let mut manifest = manifest();
-        manifest.cuts[1].tensors[0].element = ElementType::I64;
-        let plans = all_plans(&manifest, Precision::Raw, Codec::Raw, PHOTO);
-        assert!(
-            !plans
-                .iter()
-                .any(|p| matches!(p, Plan::Split { cut: 1, .. }))
-        );
-    }
-
-    #[test]
-    fn a_calibrated_bundle_sends_nothing_above_the_limit() {
-        let table = Calibration {
-            format: CALIBRATION_FORMAT,
-            images: 100,
-            with_truth: 0,
-            measure: Measure::Agreement,
-            shaping: Shaping::default(),
-            rows: (0..3)
-                .flat_map(|cut| [(4, 3.0), (16, 0.8), (64, 0.3)].map(|(l, pp)| row(cut, l, pp)))
-                .chain([raw(1)])
-                .collect(),
-        };
-        for limit in [0.0, 0.2, 0.5, 1.0, 5.0] {
-            let plans = calibrated_plans(&manifest(), &table, limit);
-            for (plan, bytes) in &plans {
-                let Plan::Split { cut, precision, .. } = plan else {
-                    continue;
-                };
-                let allowed = table.allowed(*cut, limit).unwrap();
-                assert!(allowed.max_drop_pp <= limit, "{plan} at {limit}");
-                assert_eq!(*bytes, Some(allowed.bytes_mean));
-                let coarsest = [(3.0, 4), (0.8, 16), (0.3, 64)];
-                let expected = coarsest.iter().find(|(pp, _)| *pp <= limit);
-                let found = match precision {
-                    Precision::Levels(levels) => Some(levels.get()),
-                    Precision::Raw => None,
-                };
-                assert_eq!(
-                    found,
-                    expected.map(|(_, levels)| *levels),
-                    "{plan} at {limit}"
-                );
-            }
-            // Below every bound cut 1 has fp32, the others have nothing; the photo is lossless.
-            let cuts = if limit < 0.3 { 3 } else { 4 };
-            assert_eq!(plans.len(), cuts, "{plans:?}");
-            let photo = plans
-                .iter()
-                .any(|(p, _)| *p == Plan::Photo(PhotoCodec::WebPLossless));
-            assert_eq!(photo, limit < 0.3, "{plans:?}");
-        }
-    }
-
-    fn row(cut: usize, levels: u32, max_drop_pp: f64) -> CalibrationRow {
-        let rate = FlipRate {
-            seen: 0,
-            images: 100,
-            estimate: 0.0,
-            lower: 0.0,
-            upper: max_drop_pp / 100.0,
-        };
-        CalibrationRow {
-            cut,
-            sent: Sent::Packed(
-                Quantisation::Plain,
-                Precision::Levels(Levels::new(levels).unwrap()),
-            ),
-            images: 100,
-            bytes: vec![CodecBytes {
-                codec: "zstd".to_owned(),
-                mean: 10.0 * f64::from(levels),
-                p95: 1,
-            }],
-            fidelity: Judgement::of_flips(&rate, None),
-        }
-    }
-
-    fn raw(cut: usize) -> CalibrationRow {
-        CalibrationRow {
-            sent: Sent::Packed(Quantisation::Plain, Precision::Raw),
-            images: 12,
-            ..row(cut, 1000, 100.0)
-        }
-    }
-
-    #[test]
-    fn a_fast_link_is_used_and_a_slow_one_is_not() {
-        let now = Instant::now();
-        let fast = planner(4.0, 100e6).choose(ALL_READY, now).best;
-        assert!(fast.plan.uses_server(), "{fast}");
-        assert!(fast.total_ms < 90.0);
-        let slow = planner(300.0, 0.1e6).choose(ALL_READY, now).best;
-        assert_eq!(slow.plan, Plan::Device);
-    }
-
-    #[test]
-    fn between_the_two_lies_a_cut() {
-        // The photo is larger than the activation of cut 1 by more than its head costs.
-        let now = Instant::now();
-        let mut planner = planner(1.0, 1e6);
-        let photo = Plan::Photo(PHOTO);
-        planner
-            .estimates_mut()
-            .sizes
-            .observe_packed(&photo, 20_000, 1.0);
-        planner
-            .estimates_mut()
-            .sizes
-            .observe_packed(&split(1), 500, 0.1);
-        assert_eq!(planner.choose(ALL_READY, now).best.plan, split(1));
-    }
-
-    #[test]
-    fn a_server_that_is_full_or_late_is_left_for_the_device() {
-        let now = Instant::now();
-        let mut full = planner(4.0, 100e6);
-        full.estimates_mut().server.observe(0, 3, 400.0, 4.5, now);
-        full.estimates_mut().server.observe(0, 3, 400.0, 4.5, now);
-        assert_eq!(full.choose(ALL_READY, now).best.plan, Plan::Device);
-
-        let mut late = planner(40.0, 100e6);
-        assert!(late.choose(ALL_READY, now).best.plan.uses_server());
-        let then = now + std::time::Duration::from_millis(1);
-        late.estimates_mut().link.late(now, now);
-        late.estimates_mut().link.late(then, then);
-        assert_eq!(late.choose(ALL_READY, then).best.plan, Plan::Device);
-    }
-
-    #[test]
-    fn a_plan_is_kept_until_another_is_clearly_better() {
-        let now = Instant::now();
-        let mut planner = planner(4.0, 100e6);
-        let first = planner.choose(ALL_READY, now).best;
-        let device = planner.candidate(Plan::Device, ALL_READY, now).total_ms;
-        // A queue that makes the server 5 % worse than the device, then one that makes it 30 %.
-        let queue = |planner: &mut Planner, over: f64| {
-            let queue_ms = device * over - first.total_ms;
-            for _ in 0..8 {
-                let server = &mut planner.estimates_mut().server;
-                server.observe(0, 3, queue_ms, 4.5, now);
-            }
-        };
-        queue(&mut planner, 1.05);
-        assert_eq!(planner.choose(ALL_READY, now).best.plan, first.plan);
-        queue(&mut planner, 1.3);
-        assert_eq!(planner.choose(ALL_READY, now).best.plan, Plan::Device);
-    }
-
-    #[test]
-    fn a_cut_that_is_not_ready_is_wanted_and_another_plan_runs_meanwhile() {
-        let now = Instant::now();
-        let mut planner = planner(1.0, 1e6);
-        let photo = Plan::Photo(PHOTO);
-        planner
-            .estimates_mut()
-            .sizes
-            .observe_packed(&photo, 20_000, 1.0);
-        planner
-            .estimates_mut()
-            .sizes
-            .observe_packed(&split(1), 500, 0.1);
-        let choice = planner.choose(&[0, 3], now);
-        assert_eq!(choice.best.plan, split(1));
-        assert!(!choice.best.ready);
-        assert!(choice.runnable.ready);
-        assert_ne!(choice.runnable.plan, split(1));
-        assert_eq!(planner.choose(ALL_READY, now).runnable.plan, split(1));
-    }
-
-    #[test]
-    fn a_link_that_turns_slow_is_noticed_by_its_answers() {
-        let mut now = Instant::now();
-        let mut planner = planner(4.0, 100e6);
-        assert!(planner.choose(ALL_READY, now).best.plan.uses_server());
-        for _ in 0..6 {
-            planner.estimates_mut().link.answered(LinkSample {
-                bytes: 20_000,
-                sent: now,
-                wall_ms: 600.0,
-                receive_ms: 400.0,
-                server_ms: 405.0,
-            });
-            now += std::time::Duration::from_millis(600);
-        }
-        assert_eq!(planner.choose(ALL_READY, now).best.plan, Plan::Device);
-    }
-
-    #[test]
-    fn the_table_is_sorted_and_its_rows_add_up() {
-        let candidates = planner(20.0, 5e6).candidates(ALL_READY, Instant::now());
-        assert_eq!(candidates.len(), plans().len());
-        assert!(candidates.is_sorted_by(|a, b| a.total_ms <= b.total_ms));
-        for c in candidates {
-            let sum = c.device_ms + c.pack_ms + c.network_ms + c.queue_ms + c.server_ms;
-            assert!((c.total_ms - sum).abs() < 1e-9, "{c}");
-        }
-    }
-}
+mod tests;

@@ -32,8 +32,13 @@ impl Server {
     }
 
     /// Milliseconds to run the tail from cut `cut` to the last, `last`.
-    pub fn tail_ms(&self, cut: usize, last: usize) -> f64 {
-        self.machine.span_ms(cut, last)
+    pub fn tail_ms(&self, cut: usize, last: usize, now: Instant) -> f64 {
+        self.machine.span_ms(cut, last, now)
+    }
+
+    /// How many times as long as the reference it takes.
+    pub fn factor(&self, now: Instant) -> f64 {
+        self.machine.factor(now)
     }
 
     /// Milliseconds to wait for a worker.
@@ -46,7 +51,7 @@ impl Server {
 
     /// Learns from an answer that waited `queue_ms` and whose tail from `cut` took `infer_ms`.
     pub fn observe(&mut self, cut: usize, last: usize, queue_ms: f64, infer_ms: f64, now: Instant) {
-        self.machine.observe(cut, last, infer_ms);
+        self.machine.observe(cut, last, infer_ms, now);
         self.queue_ms.observe(queue_ms);
         self.seen = Some(now);
     }
@@ -61,14 +66,13 @@ mod tests {
 
     #[test]
     fn a_queue_is_forgotten_and_the_speed_is_not() {
-        let manifest = manifest();
+        let (manifest, now) = (manifest(), Instant::now());
         let mut server = Server::new(Arc::new(Reference::new(&manifest, None)), 1.0);
-        let now = Instant::now();
-        let prior = server.tail_ms(1, 3);
+        let prior = server.tail_ms(1, 3, now);
         server.observe(1, 3, 40.0, prior / 4.0, now);
         assert!((server.queue_ms(now) - 40.0).abs() < 1e-9);
         let later = now + Duration::from_secs(10);
         assert!((server.queue_ms(later) - 10.0).abs() < 1e-6);
-        assert!((server.tail_ms(1, 3) - prior / 4.0).abs() < 1e-6);
+        assert!((server.tail_ms(1, 3, now) - prior / 4.0).abs() < 1e-6);
     }
 }

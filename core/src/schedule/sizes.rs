@@ -1,12 +1,14 @@
-//! How many bytes a plan sends, and how long it takes to make and to read them: assumed at first,
-//! then learnt from what was really sent.
+//! How many bytes a plan sends: what calibration measured or the shape suggests, corrected by what
+//! was really sent.
+
+use std::collections::HashMap;
 
 use super::ewma::Ewma;
 use super::plan::{Codec, PhotoCodec, Plan, Precision};
-use crate::bundle::Manifest;
+use crate::bundle::{Cut, Manifest};
 
-/// Weight of the newest message.
-const WEIGHT: f64 = 0.3;
+/// Weight of the newest message in its cut's correction.
+const WEIGHT: f64 = 0.2;
 /// Share of quantised elements that a codec is assumed to leave.
 const CODED_SHARE: f64 = 0.5;
 /// Share of fp32 elements that a codec is assumed to leave: mantissas do not compress.
@@ -16,149 +18,93 @@ const CODED_RAW_SHARE: f64 = 0.9;
 const JPEG_SHARE: f64 = 0.16;
 const WEBP_SHARE: f64 = 0.12;
 const LOSSLESS_SHARE: f64 = 0.6;
-/// Milliseconds for a million elements to be packed on a phone, and unpacked on a server.
-const PACK_MS_PER_MILLION: f64 = 10.0;
-const UNPACK_MS_PER_MILLION: f64 = 5.0;
 
-/// Bytes and coding times of every plan of one bundle.
+/// Bytes of every plan of one bundle.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    cuts: Vec<Message>,
-    photo: Message,
-    activation_coding: Coding,
-    photo_coding: Coding,
-}
-
-/// What is known of the messages of one plan.
-#[derive(Debug, Clone)]
-struct Message {
-    elements: usize,
-    /// Sent bytes as a share of the uncoded ones; none before the first was sent.
-    share: Option<Ewma>,
-}
-
-/// Speed of making and reading messages, in milliseconds for a million elements.
-#[derive(Debug, Clone)]
-struct Coding {
-    pack: Ewma,
-    unpack: Ewma,
-}
-
-impl Coding {
-    fn new() -> Self {
-        Self {
-            pack: Ewma::new(PACK_MS_PER_MILLION, WEIGHT),
-            unpack: Ewma::new(UNPACK_MS_PER_MILLION, WEIGHT),
-        }
-    }
+    elements: Vec<usize>,
+    input_elements: usize,
+    expected: HashMap<Plan, f64>,
+    /// Bytes really sent over bytes expected, one for each cut, the photo's at cut 0. What crosses a
+    /// cut is busier than expected at every precision alike.
+    corrections: Vec<Ewma>,
 }
 
 impl Sizes {
     /// Sizes of which nothing is known but the cut table.
     pub fn new(manifest: &Manifest) -> Self {
-        let message = |elements| Message {
-            elements,
-            share: None,
-        };
         Self {
-            cuts: manifest
-                .cuts
-                .iter()
-                .map(|cut| message(cut.elements()))
-                .collect(),
-            photo: message(manifest.input.elements()),
-            activation_coding: Coding::new(),
-            photo_coding: Coding::new(),
+            elements: manifest.cuts.iter().map(Cut::elements).collect(),
+            input_elements: manifest.input.elements(),
+            expected: HashMap::new(),
+            corrections: vec![Ewma::new(1.0, WEIGHT); manifest.cuts.len().max(1)],
         }
     }
 
-    /// Expects messages of `bytes` for `plan` until some were sent: what calibration measured.
+    /// Expects messages of `bytes` for `plan`: what calibration measured.
     pub fn expect(&mut self, plan: &Plan, bytes: f64) {
-        if let Some(message) = self.message_mut(plan) {
-            let share = bytes / uncoded_bytes(plan, message.elements).max(1.0);
-            message.share = Some(Ewma::new(share, WEIGHT));
-        }
+        self.expected.insert(*plan, bytes);
     }
 
     /// Expected bytes of the body that `plan` sends; 0 for a plan that sends nothing.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a tensor's bytes: not negative, and far below 2^53"
-    )]
     pub fn bytes(&self, plan: &Plan) -> usize {
-        let Some(message) = self.message(plan) else {
-            return 0;
-        };
-        let share = message
-            .share
-            .as_ref()
-            .map_or_else(|| assumed_share(plan), Ewma::get);
-        (uncoded_bytes(plan, message.elements) * share).ceil() as usize
+        let correction = self.correction(plan);
+        whole_bytes(self.uncorrected(plan) * correction)
     }
 
-    /// Expected milliseconds to pack the activation or encode the photo.
-    pub fn pack_ms(&self, plan: &Plan) -> f64 {
-        self.millions(plan) * self.coding(plan).pack.get()
-    }
-
-    /// Expected milliseconds for the server to undo that.
-    pub fn unpack_ms(&self, plan: &Plan) -> f64 {
-        self.millions(plan) * self.coding(plan).unpack.get()
-    }
-
-    /// Learns from a message of `bytes` that took `pack_ms` to make.
-    pub fn observe_packed(&mut self, plan: &Plan, bytes: usize, pack_ms: f64) {
-        if let Some(message) = self.message_mut(plan) {
-            let share = bytes as f64 / uncoded_bytes(plan, message.elements).max(1.0);
-            message
-                .share
-                .get_or_insert_with(|| Ewma::new(share, WEIGHT))
-                .observe(share);
+    /// Learns from a message of `bytes`.
+    pub fn observe(&mut self, plan: &Plan, bytes: usize) {
+        let expected = self.uncorrected(plan);
+        if let Some(correction) = correctable(plan).and_then(|cut| self.corrections.get_mut(cut))
+            && expected > 0.0
+        {
+            correction.observe(bytes as f64 / expected);
         }
-        let millions = self.millions(plan);
-        self.coding_mut(plan).pack.observe(pack_ms / millions);
     }
 
-    /// Learns from a server that took `unpack_ms` to read the message.
-    pub fn observe_unpacked(&mut self, plan: &Plan, unpack_ms: f64) {
-        let millions = self.millions(plan);
-        self.coding_mut(plan).unpack.observe(unpack_ms / millions);
+    /// What is expected before any correction.
+    pub(super) fn uncorrected(&self, plan: &Plan) -> f64 {
+        let measured = self.expected.get(plan).copied();
+        measured.unwrap_or_else(|| uncoded_bytes(plan, self.elements(plan)) * assumed_share(plan))
     }
 
-    fn millions(&self, plan: &Plan) -> f64 {
-        self.message(plan).map_or(0.0, |m| m.elements as f64 / 1e6)
+    /// What its bytes are multiplied by after what was learnt.
+    pub(super) fn correction(&self, plan: &Plan) -> f64 {
+        correctable(plan)
+            .and_then(|cut| self.corrections.get(cut))
+            .map_or(1.0, Ewma::get)
     }
 
-    fn coding(&self, plan: &Plan) -> &Coding {
+    /// Elements of what `plan` sends.
+    pub(super) fn elements(&self, plan: &Plan) -> usize {
         match plan {
-            Plan::Photo(_) => &self.photo_coding,
-            Plan::Device | Plan::Split { .. } => &self.activation_coding,
+            Plan::Device => 0,
+            Plan::Split { cut, .. } => self.elements.get(*cut).copied().unwrap_or(0),
+            Plan::Photo(_) => self.input_elements,
         }
     }
+}
 
-    fn coding_mut(&mut self, plan: &Plan) -> &mut Coding {
-        match plan {
-            Plan::Photo(_) => &mut self.photo_coding,
-            Plan::Device | Plan::Split { .. } => &mut self.activation_coding,
-        }
+/// The cut by whose correction a plan's bytes are multiplied; none for what its shape says exactly.
+fn correctable(plan: &Plan) -> Option<usize> {
+    match *plan {
+        Plan::Device => None,
+        Plan::Split {
+            codec, precision, ..
+        } if codec == Codec::Raw || !codec.can_code(precision) => None,
+        Plan::Split { cut, .. } => Some(cut),
+        Plan::Photo(_) => Some(0),
     }
+}
 
-    fn message_mut(&mut self, plan: &Plan) -> Option<&mut Message> {
-        match plan {
-            Plan::Device => None,
-            Plan::Split { cut, .. } => self.cuts.get_mut(*cut),
-            Plan::Photo(_) => Some(&mut self.photo),
-        }
-    }
-
-    fn message(&self, plan: &Plan) -> Option<&Message> {
-        match plan {
-            Plan::Device => None,
-            Plan::Split { cut, .. } => self.cuts.get(*cut),
-            Plan::Photo(_) => Some(&self.photo),
-        }
-    }
+/// Bytes are whole.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a tensor's bytes: not negative, and far below 2^53"
+)]
+pub(super) fn whole_bytes(bytes: f64) -> usize {
+    bytes.ceil() as usize
 }
 
 fn uncoded_bytes(plan: &Plan, elements: usize) -> f64 {
@@ -208,13 +154,14 @@ mod tests {
         }
     }
 
+    const EIGHT: Precision = Precision::Levels(Levels::EIGHT_BITS);
+
     #[test]
     fn before_anything_was_sent_the_shape_decides() {
         let sizes = Sizes::new(&manifest());
         let elements = manifest().cuts[1].elements();
-        let eight = Precision::Levels(Levels::EIGHT_BITS);
-        assert_eq!(sizes.bytes(&split(1, eight, Codec::Zstd)), elements / 2);
-        assert_eq!(sizes.bytes(&split(1, eight, Codec::Raw)), elements);
+        assert_eq!(sizes.bytes(&split(1, EIGHT, Codec::Zstd)), elements / 2);
+        assert_eq!(sizes.bytes(&split(1, EIGHT, Codec::Raw)), elements);
         assert_eq!(
             sizes.bytes(&split(1, Precision::Raw, Codec::Raw)),
             elements * 4
@@ -223,24 +170,25 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_corrects_its_own_cut_alone() {
+    fn what_was_sent_corrects_its_own_cut_at_every_precision() {
         let mut sizes = Sizes::new(&manifest());
-        let eight = Precision::Levels(Levels::EIGHT_BITS);
-        let (first, second) = (split(1, eight, Codec::Zstd), split(2, eight, Codec::Zstd));
-        let untouched = sizes.bytes(&second);
-        sizes.observe_packed(&first, 1_000, 2.5);
-        assert_eq!(sizes.bytes(&first), 1_000);
-        assert!((sizes.pack_ms(&first) - 2.5).abs() < 1e-9);
+        let (first, second) = (split(1, EIGHT, Codec::Zstd), split(2, EIGHT, Codec::Zstd));
+        let four = split(1, Precision::Levels(Levels::new(16).unwrap()), Codec::Zstd);
+        let (untouched, coarse) = (sizes.bytes(&second), sizes.bytes(&four));
+        let sent = sizes.bytes(&first) * 2;
+        sizes.observe(&first, sent);
+        assert_eq!(sizes.bytes(&first), sent);
+        assert_eq!(sizes.bytes(&four), coarse * 2);
         assert_eq!(sizes.bytes(&second), untouched);
     }
 
     #[test]
-    fn what_was_calibrated_is_expected_until_something_was_sent() {
+    fn what_was_calibrated_is_expected() {
         let mut sizes = Sizes::new(&manifest());
-        let plan = split(1, Precision::Levels(Levels::EIGHT_BITS), Codec::Zstd);
+        let plan = split(1, EIGHT, Codec::Zstd);
         sizes.expect(&plan, 2_000.0);
         assert_eq!(sizes.bytes(&plan), 2_000);
-        sizes.observe_packed(&plan, 3_000, 1.0);
+        sizes.observe(&plan, 3_000);
         assert_eq!(sizes.bytes(&plan), 3_000);
     }
 
@@ -250,9 +198,7 @@ mod tests {
         let photo = Plan::Photo(PhotoCodec::Jpeg(90));
         let prior = sizes.bytes(&photo);
         assert!(prior > 0);
-        sizes.observe_packed(&photo, prior * 2, 1.0);
-        sizes.observe_unpacked(&photo, 0.5);
+        sizes.observe(&photo, prior * 2);
         assert!(sizes.bytes(&photo).abs_diff(prior * 2) <= 1);
-        assert!((sizes.unpack_ms(&photo) - 0.5).abs() < 1e-9);
     }
 }

@@ -22,7 +22,7 @@ use dyno_core::client::{
 };
 use dyno_core::pixels::{Colour, Fit, Frame, Layout, PixelFormat, Pixels, Preprocess};
 use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
-use dyno_core::schedule::{Codec, LinkPrior, PhotoCodec, Plan, Precision};
+use dyno_core::schedule::{Codec, LinkPrior, Metric, Objective, PhotoCodec, Plan, Precision};
 use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor, TensorData, TensorSpec, pack};
 use futures_util::future::BoxFuture;
 
@@ -334,6 +334,7 @@ pub fn config() -> ClientConfig {
             rate_bps: 1e9,
         },
         server_speed: 50.0,
+        objective: Objective::minimal(Metric::Latency),
         ..ClientConfig::default()
     }
 }

@@ -1,0 +1,267 @@
+//! The plan space: every way of running an inference that a client may choose, less those that
+//! another one beats in everything.
+
+use super::coding::{self, CodecRow};
+use super::plan::{Codec, PhotoCodec, Plan, Precision};
+use crate::ElementType;
+use crate::bundle::{Calibration, Cut, Manifest};
+
+/// A plan of the space, and what is known of it beforehand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct SpacePlan {
+    /// The plan.
+    pub plan: Plan,
+    /// Mean bytes that calibration measured, where it did.
+    pub bytes: Option<f64>,
+    /// Upper bound of the loss of accuracy, in percentage points; none where nothing was calibrated.
+    pub accuracy_drop_pp: Option<f64>,
+}
+
+impl SpacePlan {
+    /// A plan of which nothing was measured.
+    pub const fn unmeasured(plan: Plan) -> Self {
+        Self {
+            plan,
+            bytes: None,
+            accuracy_drop_pp: None,
+        }
+    }
+}
+
+/// Every plan for a bundle that was not calibrated: the device alone, the photo, and each inner cut
+/// that can be packed, in this order. Cuts whose tensors are not all f32 cannot; at cut 0 the photo
+/// says the same in fewer bytes than the tensor made from it.
+pub fn all_plans(
+    manifest: &Manifest,
+    precision: Precision,
+    codec: Codec,
+    photo: PhotoCodec,
+) -> Vec<SpacePlan> {
+    let splits = inner_cuts(manifest).map(|cut| Plan::Split {
+        cut: cut.index,
+        precision,
+        codec,
+    });
+    [Plan::Device, Plan::Photo(photo)]
+        .into_iter()
+        .chain(splits)
+        .map(SpacePlan::unmeasured)
+        .collect()
+}
+
+/// Every plan for a calibrated bundle that loses at most `max_drop_pp` percentage points: the device
+/// alone, then by cut each photo quality and each precision with each codec, unless another at the
+/// same cut takes no more bytes and no longer to pack and to unpack.
+///
+/// A cut that was not measured has no plans; the photo is lossless where no other keeps the limit.
+pub fn calibrated_plans(
+    manifest: &Manifest,
+    calibration: &Calibration,
+    max_drop_pp: f64,
+) -> Vec<SpacePlan> {
+    let device = SpacePlan {
+        plan: Plan::Device,
+        bytes: None,
+        accuracy_drop_pp: Some(0.0),
+    };
+    let measured = |cut: &Cut| {
+        let ways = calibration.all_allowed(cut.index, max_drop_pp);
+        let plans = ways.into_iter().map(|allowed| SpacePlan {
+            plan: allowed.plan,
+            bytes: Some(allowed.bytes_mean),
+            accuracy_drop_pp: Some(allowed.max_drop_pp),
+        });
+        pareto(plans.collect(), cut.elements())
+    };
+    let mut first = manifest.cuts.first().map(measured).unwrap_or_default();
+    if first.is_empty() {
+        first.push(SpacePlan {
+            plan: Plan::Photo(PhotoCodec::WebPLossless),
+            bytes: None,
+            accuracy_drop_pp: Some(0.0),
+        });
+    }
+    let splits = inner_cuts(manifest).flat_map(measured);
+    [device].into_iter().chain(first).chain(splits).collect()
+}
+
+/// Whether all tensors that cross are f32.
+pub fn can_be_packed(cut: &Cut) -> bool {
+    cut.tensors
+        .iter()
+        .all(|tensor| tensor.element == ElementType::F32)
+}
+
+fn inner_cuts(manifest: &Manifest) -> impl Iterator<Item = &Cut> {
+    let last = manifest.last_cut();
+    let cuts = manifest.cuts.iter();
+    cuts.filter(move |cut| cut.index > 0 && cut.index < last && can_be_packed(cut))
+}
+
+/// The plans of one cut that no other beats: fewer bytes cost time to code, and the other way round.
+/// Of those that are equal in everything the first stays.
+fn pareto(mut plans: Vec<SpacePlan>, elements: usize) -> Vec<SpacePlan> {
+    let costs = |plan: &SpacePlan| {
+        let times = coding::reference(CodecRow::of(&plan.plan), elements);
+        [
+            plan.bytes.unwrap_or(f64::INFINITY),
+            times.pack_ms,
+            times.unpack_ms,
+        ]
+    };
+    plans.sort_by(|a, b| {
+        let both = costs(a).into_iter().zip(costs(b));
+        both.fold(std::cmp::Ordering::Equal, |order, (a, b)| {
+            order.then(a.total_cmp(&b))
+        })
+    });
+    let mut kept: Vec<SpacePlan> = Vec::new();
+    for plan in plans {
+        let beaten = |by: &SpacePlan| {
+            let mut both = costs(by).into_iter().zip(costs(&plan));
+            both.all(|(by, its)| by <= its)
+        };
+        if !kept.iter().any(beaten) {
+            kept.push(plan);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow, CodecBytes, Sent};
+    use crate::calibrate::{FlipRate, Judgement, Measure};
+    use crate::pack::Shaping;
+    use crate::schedule::fixtures::manifest;
+    use crate::schedule::{Levels, Quantisation};
+
+    fn table(rows: Vec<CalibrationRow>) -> Calibration {
+        Calibration {
+            format: CALIBRATION_FORMAT,
+            images: 100,
+            with_truth: 0,
+            measure: Measure::Agreement,
+            shaping: Shaping::default(),
+            rows,
+        }
+    }
+
+    #[test]
+    fn every_inner_cut_that_can_be_packed_is_a_plan() {
+        let (precision, codec) = (Precision::Levels(Levels::EIGHT_BITS), Codec::Zstd);
+        let photo = PhotoCodec::Jpeg(90);
+        let split = |cut| Plan::Split {
+            cut,
+            precision,
+            codec,
+        };
+        let plans = |manifest: &Manifest| -> Vec<Plan> {
+            let plans = all_plans(manifest, precision, codec, photo);
+            plans.iter().map(|row| row.plan).collect()
+        };
+        let mut manifest = manifest();
+        let all = [Plan::Device, Plan::Photo(photo), split(1), split(2)];
+        assert_eq!(plans(&manifest), all);
+        manifest.cuts[1].tensors[0].element = ElementType::I64;
+        assert!(!plans(&manifest).contains(&split(1)));
+    }
+
+    #[test]
+    fn a_calibrated_bundle_sends_nothing_above_the_limit() {
+        let table = table(
+            (0..3)
+                .flat_map(|cut| [(4, 3.0), (16, 0.8), (64, 0.3)].map(|(l, pp)| row(cut, l, pp)))
+                .chain([raw(1)])
+                .collect(),
+        );
+        for limit in [0.0, 0.2, 0.5, 1.0, 5.0] {
+            let plans = calibrated_plans(&manifest(), &table, limit);
+            assert!(
+                plans
+                    .iter()
+                    .all(|row| row.accuracy_drop_pp.unwrap() <= limit)
+            );
+            // With one codec the coarsest precision beats all finer ones.
+            let coarsest = [(3.0, 4), (0.8, 16), (0.3, 64)];
+            let expected = coarsest.iter().find(|(pp, _)| *pp <= limit);
+            for row in &plans {
+                let Plan::Split { cut, precision, .. } = row.plan else {
+                    continue;
+                };
+                let allowed = table.allowed(cut, limit).unwrap();
+                assert_eq!(row.bytes, Some(allowed.bytes_mean));
+                let found = match precision {
+                    Precision::Levels(levels) => Some(levels.get()),
+                    Precision::Raw => None,
+                };
+                assert_eq!(found, expected.map(|(_, levels)| *levels), "at {limit}");
+            }
+            // Below every bound cut 1 has fp32, the others have nothing; the photo is lossless.
+            assert_eq!(plans.len(), if limit < 0.3 { 3 } else { 4 }, "{plans:?}");
+            let lossless = Plan::Photo(PhotoCodec::WebPLossless);
+            let photo = plans.iter().any(|row| row.plan == lossless);
+            assert_eq!(photo, limit < 0.3, "{plans:?}");
+        }
+    }
+
+    #[test]
+    fn a_faster_codec_with_more_bytes_is_a_plan_and_a_slower_one_is_not() {
+        let mut both = row(1, 64, 0.3);
+        both.bytes = [
+            ("raw", 4_000.0),
+            ("lz4", 1_000.0),
+            ("zstd", 1_200.0),
+            ("context", 600.0),
+        ]
+        .map(|(codec, mean)| CodecBytes {
+            codec: codec.to_owned(),
+            mean,
+            p95: 1,
+        })
+        .to_vec();
+        let plans = calibrated_plans(&manifest(), &table(vec![both]), 1.0);
+        let codecs: Vec<Codec> = plans
+            .iter()
+            .filter_map(|row| match row.plan {
+                Plan::Split { codec, .. } => Some(codec),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(codecs, [Codec::Context, Codec::Lz4, Codec::Raw]);
+    }
+
+    fn row(cut: usize, levels: u32, max_drop_pp: f64) -> CalibrationRow {
+        let rate = FlipRate {
+            seen: 0,
+            images: 100,
+            estimate: 0.0,
+            lower: 0.0,
+            upper: max_drop_pp / 100.0,
+        };
+        CalibrationRow {
+            cut,
+            sent: Sent::Packed(
+                Quantisation::Plain,
+                Precision::Levels(Levels::new(levels).unwrap()),
+            ),
+            images: 100,
+            bytes: vec![CodecBytes {
+                codec: "zstd".to_owned(),
+                mean: 10.0 * f64::from(levels),
+                p95: 1,
+            }],
+            fidelity: Judgement::of_flips(&rate, None),
+        }
+    }
+
+    fn raw(cut: usize) -> CalibrationRow {
+        CalibrationRow {
+            sent: Sent::Packed(Quantisation::Plain, Precision::Raw),
+            images: 12,
+            ..row(cut, 1000, 100.0)
+        }
+    }
+}
