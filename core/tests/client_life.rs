@@ -265,7 +265,7 @@ async fn a_cut_that_is_not_built_is_asked_for_once_chosen_and_another_plan_runs(
         config,
     )
     .unwrap();
-    assert_eq!(client.explain().chosen.plan, split(1));
+    assert_eq!(client.explain().rows[0].candidate.plan, split(1));
     let inference = client.infer(stage(&client)).await.unwrap();
     assert_right(&inference);
     assert_ne!(inference.plan, split(1));

@@ -19,7 +19,6 @@ use crate::bundle::{Manifest, Profile};
 
 /// A plan and what is expected of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub struct Candidate {
     /// The plan.
     pub plan: Plan,

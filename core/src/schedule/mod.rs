@@ -15,6 +15,7 @@ mod objective;
 mod patience;
 pub mod plan;
 mod planner;
+mod rank;
 mod server;
 mod sizes;
 mod space;

@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use super::cost::{Candidate, Entry, Estimates, Moment};
-use super::objective::{Goal, Limits, Metric, Objective};
+use super::objective::{Goal, Limits, Objective};
 use super::plan::Plan;
+use super::rank::{Rated, best_of, weighted};
 use super::space::SpacePlan;
 
-/// A plan within this share of the best in one metric is its equal, and the next metric decides.
-const EQUAL: f64 = 0.01;
 /// The current plan is kept until another is better by this share in a metric of the objective, ...
 const HYSTERESIS: f64 = 0.03;
 /// ... or by this, if its spans would have to be built first.
@@ -38,16 +37,6 @@ pub struct Choice {
     pub runnable: Candidate,
     /// Whether `runnable` is expected to keep every limit; if not, it breaks them least.
     pub within_limits: bool,
-}
-
-/// A candidate under the objective.
-#[derive(Debug, Clone, Copy)]
-struct Rated {
-    candidate: Candidate,
-    /// How far it breaks the limits: the sum of what it takes too much of each, as shares.
-    excess: f64,
-    /// Still among the best of what has been looked at.
-    open: bool,
 }
 
 impl Planner {
@@ -154,19 +143,11 @@ impl Planner {
             if candidate.bytes as u64 > left && candidate.plan.uses_server() {
                 continue;
             }
-            self.rated.push(Rated {
-                candidate,
-                excess: excess(&candidate, limits),
-                open: true,
-            });
+            self.rated.push(Rated::new(candidate, limits));
         }
         if self.rated.is_empty() {
             let device = self.estimates.candidate(Plan::Device, ready_cuts, now);
-            self.rated.push(Rated {
-                candidate: device,
-                excess: excess(&device, limits),
-                open: true,
-            });
+            self.rated.push(Rated::new(device, limits));
         }
     }
 }
@@ -179,87 +160,6 @@ fn left_of_day(estimates: &Estimates, limits: &Limits, now: Instant) -> u64 {
         }
         _ => u64::MAX,
     }
-}
-
-/// What a candidate takes more than the limits allow, as shares of them; 0 if it keeps them.
-fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
-    let over = |value: f64, limit: Option<f64>| match limit {
-        Some(limit) if value > limit => {
-            if limit > 0.0 {
-                value / limit - 1.0
-            } else {
-                1.0 + value
-            }
-        }
-        _ => 0.0,
-    };
-    over(candidate.p95_ms, limits.latency_ms)
-        + over(
-            candidate.stage_ms,
-            limits.throughput_fps.map(|fps| 1e3 / fps),
-        )
-        + over(
-            candidate.accuracy_drop_pp.unwrap_or(0.0),
-            limits.accuracy_drop_pp,
-        )
-        + over(candidate.server_ms, limits.server_ms)
-        + over(candidate.bytes as f64, limits.bytes)
-        + over(candidate.energy_mj, limits.energy_mj)
-}
-
-/// The best of the candidates that `may` be chosen.
-fn best_of(
-    rated: &mut [Rated],
-    objective: &Objective,
-    may: impl Fn(&Candidate) -> bool,
-) -> Option<Rated> {
-    let mut least_excess = f64::INFINITY;
-    for rated in rated.iter_mut() {
-        rated.open = may(&rated.candidate);
-        if rated.open {
-            least_excess = least_excess.min(rated.excess);
-        }
-    }
-    keep_open(rated, least_excess, |rated| rated.excess);
-    match &objective.goal {
-        Goal::InOrder(metrics) => {
-            for &metric in metrics {
-                let cost = |rated: &Rated| rated.candidate.cost(metric);
-                let open = rated.iter().filter(|rated| rated.open);
-                let least = open.map(cost).fold(f64::INFINITY, f64::min);
-                keep_open(rated, least, cost);
-            }
-            // Equal in what was asked for: the faster one.
-            let open = rated.iter().filter(|rated| rated.open);
-            first_least(open, |rated| rated.candidate.total_ms)
-        }
-        Goal::Weighted(weights) => {
-            let open = rated.iter().filter(|rated| rated.open);
-            first_least(open, |rated| weighted(&rated.candidate, weights))
-        }
-    }
-}
-
-/// Closes what is not within [`EQUAL`] of the least.
-fn keep_open(rated: &mut [Rated], least: f64, cost: impl Fn(&Rated) -> f64) {
-    for rated in rated.iter_mut().filter(|rated| rated.open) {
-        rated.open = cost(rated) <= least * (1.0 + EQUAL);
-    }
-}
-
-/// The first of the least.
-fn first_least<'a>(
-    rated: impl Iterator<Item = &'a Rated>,
-    cost: impl Fn(&Rated) -> f64,
-) -> Option<Rated> {
-    rated.min_by(|a, b| cost(a).total_cmp(&cost(b))).copied()
-}
-
-fn weighted(candidate: &Candidate, weights: &[(Metric, f64)]) -> f64 {
-    let parts = weights
-        .iter()
-        .map(|(m, weight)| candidate.cost(*m) * weight);
-    parts.sum()
 }
 
 /// The current plan, unless the best is clearly better.

@@ -1,0 +1,123 @@
+//! The order of candidates under an objective: limits first, then what is optimised.
+
+use super::cost::Candidate;
+use super::objective::{Goal, Limits, Metric, Objective};
+
+/// A plan within this share of the best in one metric is its equal, and the next metric decides.
+pub(super) const EQUAL: f64 = 0.01;
+
+impl Objective {
+    /// The best of some candidates; if none keeps the limits, the one that breaks them least.
+    pub fn best_of<'a>(&self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
+        let rate = |candidate: &Candidate| Rated::new(*candidate, &self.limits);
+        let mut rated: Vec<Rated> = candidates.iter().map(rate).collect();
+        let best = best_of(&mut rated, self, |_| true)?.candidate;
+        candidates.iter().find(|candidate| **candidate == best)
+    }
+
+    /// Whether a candidate keeps every limit but that of a day.
+    pub fn keeps_limits(&self, candidate: &Candidate) -> bool {
+        excess(candidate, &self.limits) <= 0.0
+    }
+}
+
+/// A candidate under the objective.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rated {
+    pub(super) candidate: Candidate,
+    /// How far it breaks the limits: the sum of what it takes too much of each, as shares.
+    pub(super) excess: f64,
+    /// Still among the best of what has been looked at.
+    open: bool,
+}
+
+impl Rated {
+    pub(super) fn new(candidate: Candidate, limits: &Limits) -> Self {
+        Self {
+            candidate,
+            excess: excess(&candidate, limits),
+            open: true,
+        }
+    }
+}
+
+/// What a candidate takes more than the limits allow, as shares of them; 0 if it keeps them.
+fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
+    let over = |value: f64, limit: Option<f64>| match limit {
+        Some(limit) if value > limit => {
+            if limit > 0.0 {
+                value / limit - 1.0
+            } else {
+                1.0 + value
+            }
+        }
+        _ => 0.0,
+    };
+    over(candidate.p95_ms, limits.latency_ms)
+        + over(
+            candidate.stage_ms,
+            limits.throughput_fps.map(|fps| 1e3 / fps),
+        )
+        + over(
+            candidate.accuracy_drop_pp.unwrap_or(0.0),
+            limits.accuracy_drop_pp,
+        )
+        + over(candidate.server_ms, limits.server_ms)
+        + over(candidate.bytes as f64, limits.bytes)
+        + over(candidate.energy_mj, limits.energy_mj)
+}
+
+/// The best of the candidates that `may` be chosen.
+pub(super) fn best_of(
+    rated: &mut [Rated],
+    objective: &Objective,
+    may: impl Fn(&Candidate) -> bool,
+) -> Option<Rated> {
+    let mut least_excess = f64::INFINITY;
+    for rated in rated.iter_mut() {
+        rated.open = may(&rated.candidate);
+        if rated.open {
+            least_excess = least_excess.min(rated.excess);
+        }
+    }
+    keep_open(rated, least_excess, |rated| rated.excess);
+    match &objective.goal {
+        Goal::InOrder(metrics) => {
+            for &metric in metrics {
+                let cost = |rated: &Rated| rated.candidate.cost(metric);
+                let open = rated.iter().filter(|rated| rated.open);
+                let least = open.map(cost).fold(f64::INFINITY, f64::min);
+                keep_open(rated, least, cost);
+            }
+            // Equal in what was asked for: the faster one.
+            let open = rated.iter().filter(|rated| rated.open);
+            first_least(open, |rated| rated.candidate.total_ms)
+        }
+        Goal::Weighted(weights) => {
+            let open = rated.iter().filter(|rated| rated.open);
+            first_least(open, |rated| weighted(&rated.candidate, weights))
+        }
+    }
+}
+
+/// Closes what is not within [`EQUAL`] of the least.
+fn keep_open(rated: &mut [Rated], least: f64, cost: impl Fn(&Rated) -> f64) {
+    for rated in rated.iter_mut().filter(|rated| rated.open) {
+        rated.open = cost(rated) <= least * (1.0 + EQUAL);
+    }
+}
+
+/// The first of the least.
+fn first_least<'a>(
+    rated: impl Iterator<Item = &'a Rated>,
+    cost: impl Fn(&Rated) -> f64,
+) -> Option<Rated> {
+    rated.min_by(|a, b| cost(a).total_cmp(&cost(b))).copied()
+}
+
+pub(super) fn weighted(candidate: &Candidate, weights: &[(Metric, f64)]) -> f64 {
+    let parts = weights
+        .iter()
+        .map(|(m, weight)| candidate.cost(*m) * weight);
+    parts.sum()
+}
