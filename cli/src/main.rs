@@ -16,6 +16,7 @@ mod output;
 mod prepare;
 mod progress;
 mod pull;
+mod simulate;
 mod trace;
 mod verify;
 
@@ -49,6 +50,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Measure what DynO itself costs.
     Bench(bench::Args),
+    /// Compare the planner with its rivals on a link, in virtual time.
+    Simulate(Box<simulate::Args>),
     /// Run sample photos over links of falling quality, then without a server.
     Demo(demo::Args),
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Pull(args) => pull::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Demo(args) => demo::run(args),
     };
     match result {

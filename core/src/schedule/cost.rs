@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::budget::Budget;
 use super::coding::{self, CodecRow, Coding, ReferenceTimes};
 use super::energy::Power;
-use super::link::{Link, LinkNow, LinkPrior};
+use super::ewma::Ewma;
+use super::link::{IDLE_AFTER_S, Link, LinkNow, LinkPrior};
 use super::machine::{Machine, Reference};
 use super::network::Network;
 use super::objective::Metric;
@@ -107,7 +108,16 @@ pub(super) struct Moment {
     device_p95_factor: f64,
     server_factor: f64,
     queue_ms: f64,
+    /// Between an answer and the next call.
+    pause_ms: f64,
 }
+
+/// A plan that keeps the connection's window open, or opens it, is charged this share of what the
+/// first request waits for it: the calls after that one do not.
+const OPENING_SHARE: f64 = 0.1;
+/// Weight of the newest pause, and what is assumed before there was one: that calls are rare.
+const PAUSE_WEIGHT: f64 = 0.3;
+const PAUSE_PRIOR_MS: f64 = 10_000.0;
 
 /// Everything that is known about costs, from priors and from what was observed.
 ///
@@ -123,6 +133,7 @@ pub struct Estimates {
     /// What crosses it.
     pub sizes: Sizes,
     coding: Coding,
+    pause_ms: Ewma,
     budget: Budget,
     network: Network,
     others: Vec<(Network, Link)>,
@@ -149,6 +160,7 @@ impl Estimates {
             link: Link::new(link),
             sizes: Sizes::new(manifest),
             coding: Coding::new(),
+            pause_ms: Ewma::new(PAUSE_PRIOR_MS, PAUSE_WEIGHT),
             budget: Budget::new(),
             network: Network::default(),
             others: Vec::new(),
@@ -249,6 +261,14 @@ impl Estimates {
         }
     }
 
+    /// A call begins at `now`.
+    pub(super) fn begins(&mut self, now: Instant) {
+        if let Some(last) = self.device.seen().max(self.link.used()) {
+            let pause = now.saturating_duration_since(last);
+            self.pause_ms.observe(pause.as_secs_f64() * 1e3);
+        }
+    }
+
     /// What does not change about `plan`.
     pub(super) fn entry(&self, plan: Plan, accuracy_drop_pp: Option<f64>) -> Entry {
         let (cut, codec) = (self.cut_of(&plan), CodecRow::of(&plan));
@@ -277,6 +297,7 @@ impl Estimates {
             device_p95_factor: self.device.p95_factor(),
             server_factor: self.server.factor(now),
             queue_ms: self.server.queue_ms(now),
+            pause_ms: self.pause_ms.get(),
         }
     }
 
@@ -322,6 +343,10 @@ impl Moment {
         c.pack_ms =
             entry.reference.pack_ms * self.device_factor * estimates.coding.pack_correction(codec);
         c.network_ms = self.link.transfer_ms(c.bytes);
+        if self.pause_ms + device_ms + c.pack_ms < IDLE_AFTER_S * 1e3 {
+            let open_ms = self.link.open_transfer_ms(c.bytes);
+            c.network_ms = open_ms + (c.network_ms - open_ms) * OPENING_SHARE;
+        }
         c.queue_ms = self.queue_ms;
         let unpack_ms = entry.reference.unpack_ms * estimates.coding.unpack_correction(codec);
         c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;

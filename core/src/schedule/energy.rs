@@ -17,14 +17,14 @@ const WIFI_W: (f64, f64) = (0.133, 0.283);
 
 /// Powers on one network, in watts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Power {
+pub struct Power {
     send_w: f64,
     wait_w: f64,
 }
 
 impl Power {
     /// While `network` sends at `rate_bps`.
-    pub(super) fn new(network: Network, rate_bps: f64) -> Self {
+    pub fn new(network: Network, rate_bps: f64) -> Self {
         let (base_w, per_mbit_w) = match network.kind {
             NetworkKind::Wifi => WIFI_W,
             NetworkKind::Ethernet | NetworkKind::None => (0.0, 0.0),
@@ -38,7 +38,7 @@ impl Power {
     }
 
     /// Millijoules of a call that computes, sends and waits for so many milliseconds.
-    pub(super) fn energy_mj(&self, compute_ms: f64, send_ms: f64, wait_ms: f64) -> f64 {
+    pub fn energy_mj(&self, compute_ms: f64, send_ms: f64, wait_ms: f64) -> f64 {
         compute_ms * COMPUTE_W + send_ms * self.send_w + wait_ms * self.wait_w
     }
 }

@@ -117,6 +117,11 @@ impl Machine {
         (1.645 * self.factor.variance().sqrt()).exp()
     }
 
+    /// When it was last seen at work, if ever.
+    pub(super) fn seen(&self) -> Option<Instant> {
+        self.seen
+    }
+
     /// The times of the reference.
     pub(super) fn reference(&self) -> &Reference {
         &self.reference

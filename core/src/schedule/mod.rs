@@ -15,6 +15,7 @@ mod objective;
 mod patience;
 pub mod plan;
 mod planner;
+mod probing;
 mod rank;
 mod server;
 mod sizes;
@@ -22,6 +23,7 @@ mod space;
 mod steady;
 
 pub use cost::{Candidate, Estimates};
+pub use energy::Power;
 pub use explain::{ExplainedRow, Explanation};
 pub use link::{Connection, Link, LinkNow, LinkPrior, LinkSample};
 pub use machine::{Machine, Reference};
@@ -32,6 +34,7 @@ pub use objective::{
 pub use patience::Patience;
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 pub use planner::{Choice, Planner};
+pub use probing::{PROBE_BYTES, Probing};
 pub use server::Server;
 pub use sizes::Sizes;
 pub use space::{SpacePlan, all_plans, calibrated_plans, can_be_packed};

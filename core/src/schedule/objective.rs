@@ -168,6 +168,18 @@ impl Objective {
         }
     }
 
+    /// The metric that decides first; of a weighted goal the one with the greatest weight.
+    pub fn first_metric(&self) -> Metric {
+        let first = match &self.goal {
+            Goal::InOrder(metrics) => metrics.first().copied(),
+            Goal::Weighted(weights) => weights
+                .iter()
+                .max_by(|a, b| a.1.total_cmp(&b.1))
+                .map(|(metric, _)| *metric),
+        };
+        first.unwrap_or(Metric::Latency)
+    }
+
     /// The limit of the loss of accuracy, or what holds where none is set.
     pub fn accuracy_drop_pp(&self) -> f64 {
         self.limits

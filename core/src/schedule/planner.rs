@@ -75,6 +75,7 @@ impl Planner {
 
     /// The plan for an inference that starts at `now`.
     pub fn choose(&mut self, ready_cuts: &[usize], now: Instant) -> Choice {
+        self.estimates.begins(now);
         self.rate(ready_cuts, now);
         let objective = &self.objective;
         let best = best_of(&mut self.rated, objective, |_| true);

@@ -16,7 +16,7 @@ use super::ewma::Ewma;
 use crate::{Error, ErrorKind, Result};
 
 /// A connection unused for this long starts over at the first window.
-const IDLE_AFTER_S: f64 = 1.0;
+pub(super) const IDLE_AFTER_S: f64 = 1.0;
 /// A radio unused for this long sleeps: the first packet after it waits until it is awake.
 const ASLEEP_AFTER_S: f64 = 5.0;
 /// Weight of the newest wake-up.
@@ -41,6 +41,8 @@ const ERROR_WEIGHT: f64 = 0.1;
 const ERROR_VARIANCE_PRIOR: f64 = 0.1;
 const ERROR_VARIANCE_MIN: f64 = 0.004;
 const ERROR_VARIANCE_MAX: f64 = 1.0;
+/// How many times as fast as was ever known a link is hoped to be.
+const HOPE: f64 = 4.0;
 /// What a request that is not answered counts as: three times as long as predicted.
 const LATE_ERROR: f64 = 1.1;
 /// Standard deviations of a normal distribution within which 90 and 95 of 100 lie.
@@ -110,6 +112,7 @@ pub struct Link {
     wake_ms: Ewma,
     rate: Rate,
     error_variance: f64,
+    last_error: f64,
     learnt_at: Option<Instant>,
     late_at: Option<Instant>,
     used: Option<Instant>,
@@ -121,6 +124,7 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinkNow {
     rounds: Rounds,
+    open_rounds: Rounds,
     before_ms: f64,
     ms_per_byte: f64,
     p95_factor: f64,
@@ -131,6 +135,11 @@ impl LinkNow {
     /// without the server's work.
     pub fn transfer_ms(&self, bytes: usize) -> f64 {
         self.before_ms + self.rounds.transfer_ms(bytes as f64)
+    }
+
+    /// The same on a connection whose window is open.
+    pub fn open_transfer_ms(&self, bytes: usize) -> f64 {
+        self.open_rounds.transfer_ms(bytes as f64)
     }
 
     /// How many times as long 95 of 100 transfers take at most.
@@ -152,6 +161,7 @@ impl Link {
             wake_ms: Ewma::new(0.0, WAKE_WEIGHT),
             rate: Rate::new(8e3 / prior.rate_bps),
             error_variance: ERROR_VARIANCE_PRIOR,
+            last_error: 0.0,
             prior,
             learnt_at: None,
             late_at: None,
@@ -168,8 +178,10 @@ impl Link {
         } else {
             0.0
         };
+        let rtt_ms = self.rtt_ms(now);
         LinkNow {
-            rounds: Rounds::new(self.connection(now), self.rtt_ms(now), ms_per_byte),
+            rounds: Rounds::new(self.connection(now), rtt_ms, ms_per_byte),
+            open_rounds: Rounds::new(Connection::Busy, rtt_ms, ms_per_byte),
             before_ms: wake_ms + self.residue_ms(ms_per_byte, now),
             ms_per_byte,
             p95_factor: self.factor_within(P95_DEVIATIONS),
@@ -202,9 +214,31 @@ impl Link {
         8e3 / self.rate.ms_per_byte(now)
     }
 
+    /// When the connection was last used, if it is open.
+    pub(super) fn used(&self) -> Option<Instant> {
+        self.used
+    }
+
     /// When something was last learnt of the link, if ever.
     pub fn learnt_at(&self) -> Option<Instant> {
         self.learnt_at
+    }
+
+    /// The logarithm of the time the last request took over the time predicted for it.
+    pub fn last_error(&self) -> f64 {
+        self.last_error
+    }
+
+    /// The link as it might well be, for all that is known: its connection open, four times as fast as
+    /// it is now, was on the whole, or was assumed to be, whichever is fastest.
+    pub fn at_its_best(&self, now: Instant) -> Self {
+        let mut best = self.clone();
+        let ms_per_byte = self.rate.fastest_ms_per_byte(now);
+        best.rate = Rate::new(ms_per_byte.min(8e3 / self.prior.rate_bps) / HOPE);
+        best.rtt_ms = Ewma::new(self.rtt_ms(now).min(self.prior.rtt_ms), RTT_WEIGHT_UP);
+        best.used = Some(now);
+        best.residue = None;
+        best
     }
 
     /// A connection was opened; `rtt_ms` if a round trip on it was timed.
@@ -296,6 +330,7 @@ impl Link {
     }
 
     fn blend_error(&mut self, error: f64) {
+        self.last_error = error;
         let error = error * error;
         self.error_variance = (self.error_variance + ERROR_WEIGHT * (error - self.error_variance))
             .clamp(ERROR_VARIANCE_MIN, ERROR_VARIANCE_MAX);

@@ -22,6 +22,8 @@ const RETURN_S: f64 = 20.0;
 /// ... after a request that was not answered sooner, since outages are short, and later again with
 /// each further one.
 const RETURN_AFTER_OUTAGE_S: f64 = 3.0;
+/// How much a request that was not answered says of the link on the whole.
+const OUTAGE_WEIGHT: f64 = 0.2;
 /// The whole's mean forgets: a sample counts one in so many, once there were so many.
 const WHOLE_SAMPLES: f64 = 50.0;
 
@@ -53,6 +55,11 @@ impl Rate {
     pub(super) fn ms_per_byte(&self, now: Instant) -> f64 {
         let kept = (-self.age_s(now) / self.return_s).exp();
         (self.whole + (self.ln_ms_per_byte - self.whole) * kept).exp()
+    }
+
+    /// The faster of what it is now and what it was on the whole.
+    pub(super) fn fastest_ms_per_byte(&self, now: Instant) -> f64 {
+        self.ms_per_byte(now).min(self.whole.exp())
     }
 
     /// Takes a sample of `ms_per_byte` that `bytes` gave.
@@ -88,6 +95,7 @@ impl Rate {
             self.ln_ms_per_byte = ms_per_byte.ln();
             self.variance = MAX_VARIANCE;
             self.at = Some(now);
+            self.whole += (self.ln_ms_per_byte - self.whole).max(0.0) * OUTAGE_WEIGHT;
         }
     }
 

@@ -1,0 +1,188 @@
+//! `dyno simulate`: the planner and its rivals on a link of a given rate, in virtual time.
+//!
+//! The planner and the estimators are those of the client; spans, codecs, the server and TCP are
+//! models ([`world`], [`uplink`]), fed by the bundle's profile and calibration. The same arguments give
+//! the same numbers. `docs/simulation.md` says what each rival is and what is left out.
+
+mod call;
+mod policies;
+pub(crate) mod report;
+mod runs;
+mod setup;
+mod stream;
+mod uplink;
+mod world;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use dyno_core::bundle::Bundle;
+use dyno_core::schedule::{Metric, Objective};
+
+use self::policies::Fixed;
+use self::report::{Policies, Summary};
+use self::runs::Run;
+use self::setup::Setup;
+use self::world::World;
+use crate::objective::ObjectiveArgs;
+use crate::output;
+use crate::trace::Trace;
+
+/// Seconds of a run on a link of one rate.
+const CONSTANT_RATE_S: f64 = 60.0;
+
+/// Arguments of `dyno simulate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The bundle's folder.
+    #[arg(long, short)]
+    bundle: PathBuf,
+    /// CSV file with the uplink's rate over time (columns t_ms and kbit_s); repeats when it ends.
+    #[arg(long, value_name = "FILE.csv", required_unless_present = "rate_mbit")]
+    trace: Option<PathBuf>,
+    /// The same rate for all time, in Mbit/s, instead of a trace.
+    #[arg(long, value_name = "MBIT_S", conflicts_with = "trace")]
+    rate_mbit: Option<f64>,
+    /// Round trip without any queue.
+    #[arg(long, value_name = "MS", default_value_t = 40.0)]
+    rtt_ms: f64,
+    /// How many times as long as the profile's machine the device takes.
+    #[arg(long, value_name = "X", default_value_t = 16.0)]
+    device_slowdown: f64,
+    /// How many times as fast as the profile's machine the server is.
+    #[arg(long, value_name = "Y", default_value_t = 1.0)]
+    server_speedup: f64,
+    /// What to optimise; latency unless told, since that is what the rivals optimise.
+    #[command(flatten)]
+    objective: ObjectiveArgs,
+    /// Between an answer and the next call; frames of a stream (throughput) follow at once.
+    #[arg(long, value_name = "MS", default_value_t = 100.0)]
+    pause_ms: f64,
+    /// Calls begin for so long; once through the trace unless told, a minute at one rate.
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs every policy, and prints how it did.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let objective = args
+        .objective
+        .objective(&Objective::minimal(Metric::Latency))?;
+    let scenario = args.scenario()?;
+    let policies = simulate(&bundle, &objective, &scenario);
+    if args.json {
+        return output::json(&policies);
+    }
+    output::line(policies.table())
+}
+
+/// Where a simulation takes place.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) trace: Trace,
+    pub(crate) rtt_ms: f64,
+    pub(crate) device_slowdown: f64,
+    pub(crate) server_speedup: f64,
+    pub(crate) pause_ms: f64,
+    pub(crate) duration_ms: f64,
+}
+
+impl Args {
+    fn scenario(&self) -> Result<Scenario> {
+        let (trace, whole_ms) = match (&self.trace, self.rate_mbit) {
+            (Some(path), _) => {
+                let trace = Trace::read(path)?;
+                let whole_ms = trace.duration_ms();
+                (trace, whole_ms)
+            }
+            (None, Some(mbit)) if mbit.is_finite() && mbit >= 0.0 => {
+                (Trace::constant(mbit * 1e6), CONSTANT_RATE_S * 1e3)
+            }
+            (None, rate) => bail!("--rate-mbit must be at least 0, got {rate:?}"),
+        };
+        for (name, value) in [
+            ("--rtt-ms", self.rtt_ms),
+            ("--device-slowdown", self.device_slowdown),
+            ("--server-speedup", self.server_speedup),
+            ("--seconds", self.seconds.unwrap_or(1.0)),
+        ] {
+            if !value.is_finite() || value <= 0.0 {
+                bail!("{name} must be above 0, got {value}");
+            }
+        }
+        if !self.pause_ms.is_finite() || self.pause_ms < 0.0 {
+            bail!("--pause-ms must be at least 0, got {}", self.pause_ms);
+        }
+        Ok(Scenario {
+            trace,
+            rtt_ms: self.rtt_ms,
+            device_slowdown: self.device_slowdown,
+            server_speedup: self.server_speedup,
+            pause_ms: self.pause_ms,
+            duration_ms: self.seconds.map_or(whole_ms, |s| s * 1e3),
+        })
+    }
+}
+
+/// Every policy in one scenario.
+pub(crate) fn simulate(bundle: &Bundle, objective: &Objective, scenario: &Scenario) -> Policies {
+    let mut world = World::new(
+        bundle,
+        scenario.trace.clone(),
+        scenario.rtt_ms,
+        scenario.device_slowdown,
+        scenario.server_speedup,
+    );
+    let setup = Setup::new(bundle, objective, &mut world);
+    let run = Run {
+        duration_ms: scenario.duration_ms,
+        pause_ms: scenario.pause_ms,
+        objective: objective.clone(),
+    };
+    let mut policies = Policies::default();
+    let mut dyno = run.summary(&world, &run.calls(&world, &mut setup.dyno(&world)));
+    if dyno.limit_violations > 0 {
+        let (mut again, mut oracle) = (setup.dyno(&world), setup.oracle());
+        dyno.avoidable_violations = Some(run.avoidable(&world, &mut again, &mut oracle));
+    }
+    policies.policies.insert("dyno", dyno);
+    let oracle = run.calls(&world, &mut setup.oracle());
+    policies
+        .policies
+        .insert("oracle", run.summary(&world, &oracle));
+    for (name, mut policy) in setup.rivals() {
+        let outcomes = run.calls(&world, policy.as_mut());
+        policies
+            .policies
+            .insert(name, run.summary(&world, &outcomes));
+    }
+    if let Some(best) = static_best(&setup, &world, &run) {
+        policies.policies.insert("static_best", best);
+    }
+    policies
+}
+
+/// The best of all fixed plans, in hindsight.
+fn static_best(setup: &Setup, world: &World, run: &Run) -> Option<Summary> {
+    let summaries = setup.space.iter().map(|row| {
+        let outcomes = run.calls(world, &mut Fixed(row.plan));
+        run.summary(world, &outcomes)
+    });
+    let cost = |s: &Summary| match run.objective.first_metric() {
+        Metric::Throughput => -s.throughput_fps,
+        Metric::ServerTime => s.server_ms_mean,
+        Metric::Bytes => s.bytes_mean,
+        _ => s.latency_ms.mean,
+    };
+    let key = |s: &Summary| (1.0 - s.answered, s.limit_violations as f64, cost(s));
+    summaries.min_by(|a, b| {
+        let (a, b) = (key(a), key(b));
+        a.0.total_cmp(&b.0)
+            .then(a.1.total_cmp(&b.1))
+            .then(a.2.total_cmp(&b.2))
+    })
+}

@@ -1,0 +1,84 @@
+//! The oracle: knows this photo's bytes and times, and what the link will do, before it chooses.
+
+use dyno_core::schedule::{Candidate, Network, Objective, Plan, Power};
+
+use crate::simulate::call::{Call, Policy, follow};
+use crate::simulate::uplink::Uplink;
+use crate::simulate::world::World;
+
+/// Runs every plan in its mind, and follows the best.
+#[derive(Debug)]
+pub(in crate::simulate) struct Oracle {
+    plans: Vec<Plan>,
+    objective: Objective,
+    candidates: Vec<Candidate>,
+}
+
+impl Oracle {
+    /// `template` gives what no plan needs.
+    pub(in crate::simulate) fn new(plans: Vec<Plan>, objective: Objective) -> Self {
+        Self {
+            candidates: Vec::with_capacity(plans.len()),
+            plans,
+            objective,
+        }
+    }
+
+    /// The best plan for a call, as it will truly be.
+    pub(in crate::simulate) fn best(
+        &mut self,
+        world: &World,
+        uplink: &Uplink,
+        call: Call,
+    ) -> Option<Candidate> {
+        self.candidates.clear();
+        for &plan in &self.plans {
+            // Whoever stays with a plan finds the connection open but for the first time: an oracle
+            // that looks one call ahead would never open it.
+            let sent_ms = call.start_ms + world.truth(&plan, call.photo).head_ms;
+            let opened = uplink.opened(sent_ms);
+            self.candidates.push(truly(world, &opened, plan, call));
+        }
+        self.objective.best_of(&self.candidates).copied()
+    }
+}
+
+impl Policy for Oracle {
+    fn decide(&mut self, world: &World, uplink: &mut Uplink, call: Call) -> Plan {
+        let best = self.best(world, uplink, call);
+        best.map_or(Plan::Device, |candidate| candidate.plan)
+    }
+}
+
+/// What a plan will cost.
+fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
+    let outcome = follow(world, &mut uplink.clone(), plan, call, |_, _| None);
+    let truth = world.truth(&plan, call.photo);
+    let latency_ms = outcome.latency_ms();
+    let compute_ms = truth.head_ms + outcome.pack_ms;
+    let server_ms = outcome.server_ms();
+    let remote_ms = latency_ms - compute_ms;
+    let sending_ms = outcome.request.map_or(0.0, |request| {
+        world.trace.finish_ms(request.sent_ms, outcome.bytes as f64) - request.sent_ms
+    });
+    let rate_bps = world.recent_rate_bps(call.start_ms);
+    Candidate {
+        plan,
+        device_ms: truth.head_ms,
+        pack_ms: outcome.pack_ms,
+        network_ms: (remote_ms - server_ms).max(0.0),
+        queue_ms: 0.0,
+        server_ms,
+        total_ms: latency_ms,
+        p95_ms: latency_ms,
+        stage_ms: compute_ms.max(sending_ms).max(server_ms),
+        bytes: outcome.bytes,
+        energy_mj: Power::new(Network::default(), rate_bps).energy_mj(
+            compute_ms,
+            sending_ms,
+            (remote_ms - sending_ms).max(0.0),
+        ),
+        accuracy_drop_pp: world.facts(&plan).drop_pp,
+        ready: true,
+    }
+}

@@ -1,0 +1,150 @@
+//! When to ask what the link is worth, while nothing is sent over it.
+//!
+//! Where a slow link has driven the plan back to the device, only a request can tell that it is better
+//! again; and a link that nothing was ever sent over is only assumed. A probe is a small message that
+//! a call sends along in the background. Without calls there are none: nothing here has a clock.
+
+use std::time::{Duration, Instant};
+
+use super::plan::Plan;
+use super::planner::Planner;
+
+/// Bytes of a probe: what TCP sends in its first round trip, enough to tell the rate from.
+pub const PROBE_BYTES: usize = 12_000;
+/// A link unheard of for this long is probed; each probe after which the plan stays on the device
+/// doubles the time, ...
+const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// ... up to this.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+/// A link whose last answer was so far from what was predicted (the logarithm of a third) is one that
+/// changes, and is asked again as soon as at first.
+const SURPRISE: f64 = 0.3;
+
+/// Decides whether a call is to send a probe along.
+#[derive(Debug, Clone)]
+pub struct Probing {
+    probed_at: Option<Instant>,
+    silence: Duration,
+}
+
+impl Default for Probing {
+    fn default() -> Self {
+        Self {
+            probed_at: None,
+            silence: MIN_SILENCE,
+        }
+    }
+}
+
+impl Probing {
+    /// Whether a call at `now`, for which `planner` chose a plan, is to send a probe along: if the plan
+    /// stays on the device, nothing was heard of the link for a while, bytes cost nothing there, and
+    /// the server would be used if the link were much better than it is thought to be.
+    pub fn is_due(
+        &mut self,
+        planner: &Planner,
+        chosen: &Plan,
+        ready_cuts: &[usize],
+        now: Instant,
+    ) -> bool {
+        if chosen.uses_server() {
+            self.silence = MIN_SILENCE;
+            return false;
+        }
+        let estimates = planner.estimates();
+        if estimates.network().metered {
+            return false;
+        }
+        let link = &estimates.link;
+        let heard_at = link.learnt_at();
+        let heard_since = heard_at > self.probed_at;
+        if heard_since && link.last_error().abs() > SURPRISE {
+            self.silence = MIN_SILENCE;
+        }
+        if let Some(last) = heard_at.max(self.probed_at)
+            && now.saturating_duration_since(last) < self.silence
+        {
+            return false;
+        }
+        self.probed_at = Some(now);
+        self.silence = self.silence.saturating_mul(2).min(MAX_SILENCE);
+        let mut hopeful = planner.clone();
+        let best_link = hopeful.estimates().link.at_its_best(now);
+        hopeful.estimates_mut().link = best_link;
+        hopeful.choose(ready_cuts, now).best.plan.uses_server()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::fixtures::manifest;
+    use crate::schedule::{
+        Codec, Estimates, Levels, LinkPrior, LinkSample, Metric, Network, NetworkKind, Objective,
+        PhotoCodec, Precision, all_plans,
+    };
+
+    /// A device that needs 12 ms, and a link that is thought slower than that.
+    fn planner() -> Planner {
+        let link = LinkPrior {
+            rtt_ms: 10.0,
+            rate_bps: 1e6,
+        };
+        let estimates = Estimates::new(&manifest(), None, link, 20.0);
+        let precision = Precision::Levels(Levels::EIGHT_BITS);
+        let plans = all_plans(&manifest(), precision, Codec::Zstd, PhotoCodec::Jpeg(90));
+        Planner::new(&plans, estimates, Objective::minimal(Metric::Latency))
+    }
+
+    fn answer(planner: &mut Planner, receive_ms: f64, sent: Instant) {
+        planner.estimates_mut().link.answered(LinkSample {
+            bytes: PROBE_BYTES,
+            sent,
+            wall_ms: receive_ms + 10.0,
+            receive_ms,
+            server_ms: receive_ms,
+        });
+    }
+
+    #[test]
+    fn a_link_never_heard_of_is_asked_at_once_and_a_steady_one_ever_more_rarely() {
+        let (mut planner, mut probing) = (planner(), Probing::default());
+        let mut now = Instant::now();
+        assert!(probing.is_due(&planner, &Plan::Device, &[0, 3], now));
+        for expected_s in [4, 8, 16, 30, 30] {
+            answer(&mut planner, 96.0, now);
+            // The second of two equal answers is no surprise.
+            answer(&mut planner, 96.0, now);
+            let heard = now + Duration::from_millis(106);
+            let expected = heard + Duration::from_secs(expected_s);
+            let almost = expected - Duration::from_millis(1);
+            assert!(!probing.is_due(&planner, &Plan::Device, &[0, 3], almost));
+            now = expected;
+            assert!(
+                probing.is_due(&planner, &Plan::Device, &[0, 3], now),
+                "{expected_s} s"
+            );
+        }
+        // Twenty times slower than it was.
+        answer(&mut planner, 2_000.0, now);
+        let soon = now + Duration::from_millis(2_010) + MIN_SILENCE;
+        assert!(probing.is_due(&planner, &Plan::Device, &[0, 3], soon));
+    }
+
+    #[test]
+    fn nothing_is_asked_where_it_costs_or_could_not_help() {
+        let now = Instant::now();
+        let mut planner = planner();
+        let server = Plan::Photo(PhotoCodec::Jpeg(90));
+        assert!(!Probing::default().is_due(&planner, &server, &[0, 3], now));
+        planner.estimates_mut().network_changed(Network {
+            kind: NetworkKind::Cellular,
+            metered: true,
+        });
+        assert!(!Probing::default().is_due(&planner, &Plan::Device, &[0, 3], now));
+        planner.estimates_mut().network_changed(Network::default());
+        // A device of a millisecond is faster than any link.
+        planner.estimates_mut().device.observe(0, 3, 0.5, now);
+        assert!(!Probing::default().is_due(&planner, &Plan::Device, &[0, 3], now));
+    }
+}
