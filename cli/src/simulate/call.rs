@@ -14,7 +14,7 @@ pub(super) struct Call {
 
 /// What became of it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     pub(super) plan: Plan,
     pub(super) start_ms: f64,
     /// When the answer was there; infinite if it never was.
@@ -29,7 +29,7 @@ pub(super) struct Outcome {
 
 /// A request of a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Request {
+pub(crate) struct Request {
     pub(super) sent_ms: f64,
     /// When its answer came, or when it was given up.
     pub(super) end_ms: f64,

@@ -13,12 +13,14 @@ mod stream;
 mod uplink;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use dyno_core::bundle::Bundle;
 use dyno_core::schedule::{Metric, Objective};
+use serde::Serialize;
 
+use self::call::Outcome;
 use self::policies::Fixed;
 use self::report::{Policies, Summary};
 use self::runs::Run;
@@ -61,6 +63,9 @@ pub(crate) struct Args {
     /// Calls begin for so long; once through the trace unless told, a minute at one rate.
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
+    /// Write every call of DynO, one JSON line each, to this file.
+    #[arg(long, value_name = "FILE.jsonl")]
+    calls_out: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -73,7 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .objective
         .objective(&Objective::minimal(Metric::Latency))?;
     let scenario = args.scenario()?;
-    let policies = simulate(&bundle, &objective, &scenario);
+    let (policies, calls) = simulate(&bundle, &objective, &scenario);
+    if let Some(path) = &args.calls_out {
+        write_calls(path, &calls)?;
+    }
     if args.json {
         return output::json(&policies);
     }
@@ -129,7 +137,12 @@ impl Args {
 }
 
 /// Every policy in one scenario.
-pub(crate) fn simulate(bundle: &Bundle, objective: &Objective, scenario: &Scenario) -> Policies {
+/// Also gives DynO's calls.
+pub(crate) fn simulate(
+    bundle: &Bundle,
+    objective: &Objective,
+    scenario: &Scenario,
+) -> (Policies, Vec<Outcome>) {
     let mut world = World::new(
         bundle,
         scenario.trace.clone(),
@@ -144,7 +157,8 @@ pub(crate) fn simulate(bundle: &Bundle, objective: &Objective, scenario: &Scenar
         objective: objective.clone(),
     };
     let mut policies = Policies::default();
-    let mut dyno = run.summary(&world, &run.calls(&world, &mut setup.dyno(&world)));
+    let calls = run.calls(&world, &mut setup.dyno(&world));
+    let mut dyno = run.summary(&world, &calls);
     if dyno.limit_violations > 0 {
         let (mut again, mut oracle) = (setup.dyno(&world), setup.oracle());
         dyno.avoidable_violations = Some(run.avoidable(&world, &mut again, &mut oracle));
@@ -163,7 +177,40 @@ pub(crate) fn simulate(bundle: &Bundle, objective: &Objective, scenario: &Scenar
     if let Some(best) = static_best(&setup, &world, &run) {
         policies.policies.insert("static_best", best);
     }
-    policies
+    (policies, calls)
+}
+
+/// One line of `--calls-out`.
+#[derive(Serialize)]
+struct CallLine {
+    start_ms: f64,
+    latency_ms: f64,
+    plan: String,
+    bytes: usize,
+    server_ms: f64,
+    resumed: bool,
+}
+
+impl CallLine {
+    fn of(outcome: &Outcome) -> Self {
+        Self {
+            start_ms: outcome.start_ms,
+            latency_ms: outcome.latency_ms(),
+            plan: outcome.plan.to_string(),
+            bytes: outcome.bytes,
+            server_ms: outcome.server_ms(),
+            resumed: outcome.resumed.is_some(),
+        }
+    }
+}
+
+fn write_calls(path: &Path, calls: &[Outcome]) -> Result<()> {
+    let mut text = String::new();
+    for outcome in calls {
+        text += &serde_json::to_string(&CallLine::of(outcome)).context("cannot write JSON")?;
+        text.push('\n');
+    }
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The best of all fixed plans, in hindsight.

@@ -16,6 +16,8 @@ pub const PROBE_BYTES: usize = 12_000;
 const MIN_SILENCE: Duration = Duration::from_secs(2);
 /// ... up to this.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
+/// Whether a better link would be used is looked at no more often than this.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// A link whose last answer was so far from what was predicted (the logarithm of a third) is one that
 /// changes, and is asked again as soon as at first.
 const SURPRISE: f64 = 0.3;
@@ -23,6 +25,7 @@ const SURPRISE: f64 = 0.3;
 /// Decides whether a call is to send a probe along.
 #[derive(Debug, Clone)]
 pub struct Probing {
+    looked_at: Option<Instant>,
     probed_at: Option<Instant>,
     silence: Duration,
 }
@@ -30,6 +33,7 @@ pub struct Probing {
 impl Default for Probing {
     fn default() -> Self {
         Self {
+            looked_at: None,
             probed_at: None,
             silence: MIN_SILENCE,
         }
@@ -66,12 +70,20 @@ impl Probing {
         {
             return false;
         }
-        self.probed_at = Some(now);
-        self.silence = self.silence.saturating_mul(2).min(MAX_SILENCE);
+        let looked = |at: Instant| now.saturating_duration_since(at) < BETWEEN_LOOKS;
+        if self.looked_at.is_some_and(looked) {
+            return false;
+        }
+        self.looked_at = Some(now);
         let mut hopeful = planner.clone();
         let best_link = hopeful.estimates().link.at_its_best(now);
         hopeful.estimates_mut().link = best_link;
-        hopeful.choose(ready_cuts, now).best.plan.uses_server()
+        let would_use_it = hopeful.choose(ready_cuts, now).best.plan.uses_server();
+        if would_use_it {
+            self.probed_at = Some(now);
+            self.silence = self.silence.saturating_mul(2).min(MAX_SILENCE);
+        }
+        would_use_it
     }
 }
 
@@ -87,7 +99,7 @@ mod tests {
     /// A device that needs 12 ms, and a link that is thought slower than that.
     fn planner() -> Planner {
         let link = LinkPrior {
-            rtt_ms: 10.0,
+            rtt_ms: 2.0,
             rate_bps: 1e6,
         };
         let estimates = Estimates::new(&manifest(), None, link, 20.0);

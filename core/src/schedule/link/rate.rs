@@ -22,7 +22,7 @@ const RETURN_S: f64 = 20.0;
 /// ... after a request that was not answered sooner, since outages are short, and later again with
 /// each further one.
 const RETURN_AFTER_OUTAGE_S: f64 = 3.0;
-/// How much a request that was not answered says of the link on the whole.
+/// How much a request that was not answered says of the link on the whole where no answer ever did.
 const OUTAGE_WEIGHT: f64 = 0.2;
 /// The whole's mean forgets: a sample counts one in so many, once there were so many.
 const WHOLE_SAMPLES: f64 = 50.0;
@@ -95,7 +95,8 @@ impl Rate {
             self.ln_ms_per_byte = ms_per_byte.ln();
             self.variance = MAX_VARIANCE;
             self.at = Some(now);
-            self.whole += (self.ln_ms_per_byte - self.whole).max(0.0) * OUTAGE_WEIGHT;
+            let weight = OUTAGE_WEIGHT / (1.0 + self.whole_samples).powi(2);
+            self.whole += (self.ln_ms_per_byte - self.whole).max(0.0) * weight;
         }
     }
 

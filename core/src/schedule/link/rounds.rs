@@ -20,8 +20,14 @@ pub enum Connection {
     Fresh,
     /// It was not used for a while, and starts over at the first window.
     Idle,
-    /// Its window is open.
+    /// It was used just now.
     Busy,
+}
+
+/// The window that a connection has after it carried so many bytes since it was fresh or idle: each
+/// round trip that fills it makes it half as large again.
+pub(super) fn window_bytes(carried_bytes: f64) -> f64 {
+    FIRST_WINDOW_BYTES + carried_bytes * (GROWTH - 1.0)
 }
 
 /// How long bodies take on one connection now: made once for a decision, asked for every plan.
@@ -35,23 +41,27 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    pub(super) fn new(connection: Connection, rtt_ms: f64, ms_per_byte: f64) -> Self {
+    /// On a connection that carried `carried_bytes` just now; infinity is a window as wide as can be.
+    pub(super) fn new(
+        connection: Connection,
+        carried_bytes: f64,
+        rtt_ms: f64,
+        ms_per_byte: f64,
+    ) -> Self {
         let mut waits = [(0.0, 0.0); MAX_ROUNDS];
         let mut waits_len = 1;
-        if connection != Connection::Busy {
-            let mut window = FIRST_WINDOW_BYTES;
-            // Once a window takes a round trip to send, acknowledgements come in time.
-            while waits_len < MAX_ROUNDS && window * ms_per_byte < rtt_ms {
-                let (bytes, wait_ms) = waits[waits_len - 1];
-                waits[waits_len] = (bytes + window, wait_ms + rtt_ms);
-                waits_len += 1;
-                window *= GROWTH;
-            }
-        }
-        let connect_ms = match connection {
-            Connection::Fresh => CONNECT_ROUNDS * rtt_ms,
-            Connection::Idle | Connection::Busy => 0.0,
+        let (connect_ms, mut window) = match connection {
+            Connection::Fresh => (CONNECT_ROUNDS * rtt_ms, FIRST_WINDOW_BYTES),
+            Connection::Idle => (0.0, FIRST_WINDOW_BYTES),
+            Connection::Busy => (0.0, window_bytes(carried_bytes)),
         };
+        // Once a window takes a round trip to send, acknowledgements come in time.
+        while waits_len < MAX_ROUNDS && window * ms_per_byte < rtt_ms {
+            let (bytes, wait_ms) = waits[waits_len - 1];
+            waits[waits_len] = (bytes + window, wait_ms + rtt_ms);
+            waits_len += 1;
+            window *= GROWTH;
+        }
         Self {
             waits,
             waits_len,
@@ -84,7 +94,8 @@ mod tests {
 
     /// 100 ms and a rate that takes no time.
     fn trips(connection: Connection, bytes: f64) -> f64 {
-        (Rounds::new(connection, 100.0, 1e-6).transfer_ms(bytes) / 100.0).round()
+        let rounds = Rounds::new(connection, f64::INFINITY, 100.0, 1e-6);
+        (rounds.transfer_ms(bytes) / 100.0).round()
     }
 
     #[test]
@@ -107,16 +118,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_carried_opens_the_window() {
+        let trips = |carried| {
+            let rounds = Rounds::new(Connection::Busy, carried, 100.0, 1e-6);
+            (rounds.transfer_ms(100e3) / 100.0).round()
+        };
+        let found = [0.0, 20e3, 100e3, 200e3].map(trips);
+        assert!(found.is_sorted_by(|a, b| a >= b), "{found:?}");
+        assert!(
+            (found[0] - 4.0).abs() < 1e-9 && (found[3] - 1.0).abs() < 1e-9,
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn on_a_slow_link_the_rate_alone_counts() {
         // 1 Mbit/s: a window takes 112 ms, a round trip 50.
-        let rounds = Rounds::new(Connection::Idle, 50.0, 8e-3);
+        let rounds = Rounds::new(Connection::Idle, 0.0, 50.0, 8e-3);
         assert!((rounds.transfer_ms(100e3) - 850.0).abs() < 1e-9);
     }
 
     #[test]
     fn more_bytes_never_take_less() {
         for connection in [Connection::Fresh, Connection::Idle, Connection::Busy] {
-            let rounds = Rounds::new(connection, 40.0, 8e3 / 20e6);
+            let rounds = Rounds::new(connection, 0.0, 40.0, 8e3 / 20e6);
             let times: Vec<f64> = (0..400)
                 .map(|i| rounds.transfer_ms(f64::from(i) * 1e3))
                 .collect();
