@@ -15,6 +15,7 @@ mod output;
 mod prepare;
 mod progress;
 mod pull;
+mod trace;
 mod verify;
 
 use std::io::IsTerminal;
