@@ -15,6 +15,8 @@ mod output;
 mod prepare;
 mod progress;
 mod pull;
+mod server_process;
+mod slow_device;
 mod trace;
 mod verify;
 
