@@ -27,6 +27,9 @@ enum Bench {
     Pack(pack::Args),
     /// Whether what a calibration allows keeps its limits on other photos.
     Promise(promise::Args),
+    /// Client and server over an emulated link, with a slower device (Linux, root).
+    #[cfg(target_os = "linux")]
+    Link(link::Args),
     /// Plain uploads over an emulated link: whether it behaves as networks do (Linux, root).
     #[cfg(target_os = "linux")]
     Upload(link::upload::Args),
@@ -41,6 +44,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(&args),
         Bench::Pack(args) => pack::run(&args),
         Bench::Promise(args) => promise::run(&args),
+        #[cfg(target_os = "linux")]
+        Bench::Link(args) => link::run(&args),
         #[cfg(target_os = "linux")]
         Bench::Upload(args) => link::upload::run(&args),
         Bench::MemoryOf(args) => memory::run(&args),
