@@ -228,3 +228,32 @@ impl CallLog {
             .with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
+
+#[cfg(test)]
+impl Call {
+    /// A call that was answered on the server, with `bytes` sent, or not at all.
+    pub(super) fn made((start_ms, latency_ms): (f64, f64), answer: Option<(usize, bool)>) -> Self {
+        let answer = answer.map(|(bytes, agrees)| Answer {
+            plan: "photo jpeg:90".to_owned(),
+            ran_on: "server",
+            fallback: None,
+            agrees,
+            bytes,
+            estimated_ms: latency_ms,
+            preprocess_ms: 0.0,
+            device_ms: 0.0,
+            pack_ms: 0.0,
+            network_ms: 0.0,
+            receive_ms: None,
+            queue_ms: 0.0,
+            server_ms: 2.0,
+        });
+        Self {
+            policy: "server_jpeg".to_owned(),
+            start_ms,
+            latency_ms,
+            error: answer.is_none().then(|| "no answer".to_owned()),
+            answer,
+        }
+    }
+}

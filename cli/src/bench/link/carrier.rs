@@ -122,7 +122,8 @@ struct Carrying {
 
 impl Carrying {
     fn run(mut self, stop: &AtomicBool) -> io::Result<Counts> {
-        // Neither is needed for the link to work; the counts tell what it costs to go without.
+        // Of this thread alone, as Linux takes "this process" here. Neither is needed for the link to
+        // work; the counts tell what it costs to go without.
         if let Err(error) = setpriority_process(None, PRIORITY) {
             log::info!("the link runs at the usual priority: {error}");
         }

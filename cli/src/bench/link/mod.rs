@@ -81,8 +81,6 @@ pub(crate) struct Args {
     /// Count calls without an answer within this time.
     #[arg(long, value_name = "MS")]
     max_latency_ms: Option<f64>,
-    #[command(flatten)]
-    link: LinkArgs,
     /// Write what is known of each call to this file, a line of JSON each.
     #[arg(long, value_name = "FILE")]
     calls_out: Option<PathBuf>,
@@ -92,6 +90,8 @@ pub(crate) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 /// Runs each policy over a new link, and prints what its calls add up to.

@@ -4,8 +4,6 @@
 //! it. Nothing is given a name, so that nothing has to be removed: a namespace ends with its last
 //! thread, process and socket, however the program ends.
 
-use std::fmt;
-
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -73,11 +71,5 @@ impl Congestion {
                 self.as_str()
             )
         })
-    }
-}
-
-impl fmt::Display for Congestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -49,11 +49,12 @@ pub(super) fn over<S: Send, T: Send>(
         let back = (server_end, phone_end);
         let up = Carrier::start("uplink", there, spec.up.clone(), clock.clone())?;
         let down = Carrier::start("downlink", back, spec.down.clone(), clock.clone())?;
-        let result = call(&mut service, &clock)?;
+        let result = call(&mut service, &clock);
+        // A link that broke is why the calls failed.
         let carried = Carried {
             up: up.stop()?,
             down: down.stop()?,
         };
-        Ok((result, carried))
+        Ok((result?, carried))
     })
 }

@@ -112,12 +112,7 @@ mod tests {
                 Some("split at 0, 256 levels, raw"),
                 true,
             ),
-            (
-                "server_jpeg:75",
-                M::OnlyCloud,
-                Some("photo as jpeg:75"),
-                true,
-            ),
+            ("server_jpeg:75", M::OnlyCloud, Some("photo jpeg:75"), true),
             (
                 "split:3:16:zstd",
                 M::Auto,

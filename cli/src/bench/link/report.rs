@@ -179,6 +179,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn calls_add_up() {
+        let calls = [
+            Call::made((1_000.0, 100.0), Some((300, true))),
+            Call::made((1_200.0, 300.0), Some((100, false))),
+            Call::made((1_600.0, 5_000.0), None),
+            Call::made((6_700.0, 200.0), Some((200, true))),
+        ];
+        let expected = Summary {
+            calls: 4,
+            answered: 0.75,
+            latency_ms: Latency {
+                mean: 200.0,
+                p50: 200.0,
+                p95: 300.0,
+                p99: 300.0,
+            },
+            throughput_fps: 3e3 / 5_900.0,
+            bytes_mean: 200.0,
+            server_ms_mean: 2.0,
+            accuracy_drop_pp: 100.0 / 3.0,
+            limit_violations: 2,
+            ran_on: BTreeMap::from([("server", 3)]),
+            fallbacks: 0,
+        };
+        assert_eq!(Summary::new(&calls, Some(250.0)), expected);
+        assert_eq!(Summary::new(&calls, None).limit_violations, 0);
+    }
+
+    #[test]
+    fn without_an_answer_there_are_no_times() {
+        let summary = Summary::new(&[Call::made((0.0, 10.0), None)], Some(50.0));
+        assert_eq!(summary.limit_violations, 1);
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["answered"], 0.0);
+        assert!(json["latency_ms"]["p99"].is_null() && json["bytes_mean"].is_null());
+    }
+
+    #[test]
     fn percentiles_are_values_that_were_measured() {
         let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
         for (percent, value) in [(50, 50.0), (95, 95.0), (99, 99.0), (100, 100.0)] {

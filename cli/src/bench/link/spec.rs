@@ -276,7 +276,7 @@ mod tests {
             ("--rate-mbit 1e9", "at most 1000"),
             ("--trace /nowhere/at/all.csv", "/nowhere/at/all.csv"),
             ("--rate-mbit 1 --down-mbit 0", "above 0"),
-            ("--rate-mbit 1 --rtt-ms -1", "a value is required"),
+            ("--rate-mbit 1 --rtt-ms=-1", "--rtt-ms must be"),
             ("--rate-mbit 1 --rtt-ms 1e9", "--rtt-ms must be"),
             ("--rate-mbit 1 --loss 1", "--loss must be"),
             ("--rate-mbit 1 --queue-kb 1000000000", "--queue-kb must be"),

@@ -30,8 +30,6 @@ const MAX_WAIT: Duration = Duration::from_mins(2);
 /// Arguments of `dyno bench upload`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    link: LinkArgs,
     /// Bytes of one upload.
     #[arg(long, default_value_t = 256 << 10)]
     bytes: usize,
@@ -44,6 +42,8 @@ pub(crate) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 /// The JSON of `dyno bench upload`.
