@@ -24,6 +24,8 @@ use crate::{output, progress};
 const WARMING: usize = 3;
 /// Largest upload.
 const MAX_UPLOAD_BYTES: usize = 64 << 20;
+/// Most rounds.
+const MAX_ROUNDS: usize = 1_000;
 /// Longest wait for one upload's answer.
 const MAX_WAIT: Duration = Duration::from_mins(2);
 
@@ -71,6 +73,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             "--bytes must be 1 to {MAX_UPLOAD_BYTES}, got {}",
             args.bytes
         );
+    }
+    if !(1..=MAX_ROUNDS).contains(&args.rounds) {
+        bail!("--rounds must be 1 to {MAX_ROUNDS}, got {}", args.rounds);
     }
     let spec = args.link.spec()?;
     let interrupt = Interrupt::listen()?;
