@@ -6,4 +6,7 @@ if [ -z "${DYNO_TEST_DATA:-}" ]; then
 elif [ ! -d "$DYNO_TEST_DATA/models" ]; then
   echo "skipped: tests on real models and photos ($DYNO_TEST_DATA has no models/)"
 fi
+if [ "$(id -u)" != 0 ] || [ ! -e /dev/net/tun ]; then
+  echo "skipped: tests over emulated links (they need root, network namespaces and /dev/net/tun)"
+fi
 echo "not part of this: longer fuzzing (make fuzz), 64-bit Arm (make arm64), dependency checks (make deny), benchmarks (make bench)"

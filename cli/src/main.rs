@@ -16,7 +16,9 @@ mod output;
 mod prepare;
 mod progress;
 mod pull;
+mod server_process;
 mod simulate;
+mod slow_device;
 mod trace;
 mod verify;
 

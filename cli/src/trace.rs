@@ -257,7 +257,7 @@ mod tests {
     fn without_any_rate_nothing_ever_arrives() {
         let zeros = Trace::parse("t_ms,kbit_s\n0,0\n100,0").unwrap();
         for trace in [zeros, Trace::constant(-1.0), Trace::constant(f64::NAN)] {
-            assert_eq!(trace.finish_ms(3.0, 1.0), f64::INFINITY);
+            assert!(trace.finish_ms(3.0, 1.0).is_infinite());
             assert!((trace.finish_ms(3.0, 0.0) - 3.0).abs() < 1e-9);
         }
     }

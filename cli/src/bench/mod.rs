@@ -1,6 +1,8 @@
 //! `dyno bench`: measurements anyone can run again.
 
 mod bare;
+#[cfg(target_os = "linux")]
+mod link;
 mod memory;
 mod overhead;
 mod pack;
@@ -25,6 +27,12 @@ enum Bench {
     Pack(pack::Args),
     /// Whether what a calibration allows keeps its limits on other photos.
     Promise(promise::Args),
+    /// Client and server over an emulated link, with a slower device (Linux, root).
+    #[cfg(target_os = "linux")]
+    Link(link::Args),
+    /// Plain uploads over an emulated link: whether it behaves as networks do (Linux, root).
+    #[cfg(target_os = "linux")]
+    Upload(link::upload::Args),
     /// One process of the memory measurement; prints JSON.
     #[command(hide = true)]
     MemoryOf(memory::Args),
@@ -36,6 +44,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(&args),
         Bench::Pack(args) => pack::run(&args),
         Bench::Promise(args) => promise::run(&args),
+        #[cfg(target_os = "linux")]
+        Bench::Link(args) => link::run(&args),
+        #[cfg(target_os = "linux")]
+        Bench::Upload(args) => link::upload::run(&args),
         Bench::MemoryOf(args) => memory::run(&args),
     }
 }

@@ -3,11 +3,10 @@
 //! Everything is real but two things, and the table says so: the links are rates and delays in
 //! this process, and the device is this machine made slower.
 
-mod device;
 mod link;
-mod server;
 mod table;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,10 +18,10 @@ use dyno_core::client::{
 use dyno_core::pixels::Photo;
 use dyno_core::runtime::DeviceExecutor;
 
-use self::device::SlowDevice;
 use self::link::{Link, LinkKind};
-use self::server::ServerProcess;
 use self::table::{Row, Summary};
+use crate::server_process::ServerProcess;
+use crate::slow_device::SlowDevice;
 use crate::verify::{image_files, read_photo};
 use crate::{output, progress};
 
@@ -54,6 +53,8 @@ const LINKS: [LinkKind; 5] = [
         rtt_ms: 100.0,
     },
 ];
+/// Where the server listens: on a free port.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// Photos from the folder, at most.
 const MAX_PHOTOS: usize = 20;
 /// Times that DynO sees each photo on a link: the first round lets its estimates settle. The
@@ -104,7 +105,7 @@ async fn demo(args: Args) -> Result<()> {
         .canonicalize()
         .context("cannot find the bundle's folder")?;
     let folder = folder.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut server = ServerProcess::start(args.server_program.as_deref(), &folder)?;
+    let mut server = ServerProcess::start(args.server_program.as_deref(), &folder, LOOPBACK)?;
 
     let stages = LINKS.len() * (1 + ROUNDS) + 2;
     let bar = progress::bar((stages * samples.len()) as u64, "running photos");

@@ -87,7 +87,9 @@ impl Setup {
 
     /// `DynO` as an app would have it that knows nothing beforehand.
     pub(super) fn dyno(&self, world: &World) -> Dyno {
-        let (estimates, objective) = (self.estimates.clone(), self.objective.clone());
+        let (mut estimates, objective) = (self.estimates.clone(), self.objective.clone());
+        // What `Client::warm_up` does: it opens the connection and times a round trip.
+        estimates.link.connected(Some(world.rtt_ms), Instant::now());
         Dyno::new(&self.space, estimates, objective, world)
     }
 

@@ -16,6 +16,8 @@ mod fetch;
 mod help;
 mod infer;
 mod inspect;
+#[cfg(target_os = "linux")]
+mod link;
 mod prepare;
 mod protocol;
 mod real_models;

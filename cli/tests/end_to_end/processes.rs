@@ -102,6 +102,16 @@ impl Stream {
         lines.map(|line| json(&line.unwrap())).collect()
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, or another signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
     /// The remaining lines of JSON, and how it ended.
     pub(crate) fn finish(mut self) -> (Vec<Value>, ExitStatus) {
         let rest = self.next(usize::MAX);
@@ -162,10 +172,7 @@ impl Server {
 
     /// SIGTERM, or another signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status();
-        assert!(status.unwrap().success(), "the server has gone already");
+        signal(self.child.id(), name);
     }
 
     /// Ends it at once, as a crash would.
@@ -189,6 +196,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn signal(process: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &process.to_string()])
+        .status();
+    assert!(status.unwrap().success(), "the process has gone already");
 }
 
 /// A server that is expected to refuse: exit code and log.

@@ -238,7 +238,8 @@ impl Link {
         let mut best = self.clone();
         let ms_per_byte = self.rate.fastest_ms_per_byte(now);
         best.rate = Rate::new(ms_per_byte.min(8e3 / self.prior.rate_bps) / HOPE);
-        best.rtt_ms = Ewma::new(self.rtt_ms(now).min(self.prior.rtt_ms), RTT_WEIGHT_UP);
+        let rtt_ms = self.rtt_ms(now).min(self.prior.rtt_ms) / HOPE;
+        best.rtt_ms = Ewma::new(rtt_ms, RTT_WEIGHT_UP);
         best.used = Some(now);
         best.carried_bytes = f64::INFINITY;
         best.residue = None;

@@ -1,20 +1,24 @@
 //! A device slower than this machine: it runs the real spans and then waits.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dyno_core::Result;
 use dyno_core::runtime::{Activation, Cancel, DeviceExecutor, Executor, SpanRun};
 
+/// How often a wait looks whether anybody still wants its span.
+const CANCEL_LOOK: Duration = Duration::from_millis(10);
+
 /// Runs spans so many times slower than this machine does.
 #[derive(Debug)]
-pub(super) struct SlowDevice {
+pub(crate) struct SlowDevice {
     device: Arc<DeviceExecutor>,
     slowdown: f64,
 }
 
 impl SlowDevice {
     /// `slowdown` is at least 1.
-    pub(super) fn new(device: Arc<DeviceExecutor>, slowdown: f64) -> Self {
+    pub(crate) fn new(device: Arc<DeviceExecutor>, slowdown: f64) -> Self {
         Self {
             device,
             slowdown: slowdown.max(1.0),
@@ -37,7 +41,11 @@ impl Executor for SlowDevice {
 
     fn run(&self, input: Activation, to: usize, cancel: &Cancel) -> Result<SpanRun> {
         let mut run = self.device.run(input, to, cancel)?;
-        std::thread::sleep(run.elapsed.mul_f64(self.slowdown - 1.0));
+        let end = Instant::now() + run.elapsed.mul_f64(self.slowdown - 1.0);
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            cancel.check()?;
+            std::thread::sleep(left.min(CANCEL_LOOK));
+        }
         run.elapsed = run.elapsed.mul_f64(self.slowdown);
         Ok(run)
     }

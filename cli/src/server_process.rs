@@ -12,14 +12,15 @@ const LISTENING: &str = "listening on ";
 
 /// A server process; killed when dropped.
 #[derive(Debug)]
-pub(super) struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
     address: SocketAddr,
 }
 
 impl ServerProcess {
-    /// Starts a server for the bundles in `folder` and waits until it listens.
-    pub(super) fn start(program: Option<&Path>, folder: &Path) -> Result<Self> {
+    /// Starts a server for the bundles in `folder` and waits until it listens, without TLS: for
+    /// addresses that no other machine reaches. In the network namespace of the calling thread.
+    pub(crate) fn start(program: Option<&Path>, folder: &Path, listen: SocketAddr) -> Result<Self> {
         let program = match program {
             Some(program) => program.to_owned(),
             None => beside_this_program()?,
@@ -27,7 +28,7 @@ impl ServerProcess {
         let mut child = Command::new(&program)
             .arg("--bundles")
             .arg(folder)
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", &listen.to_string(), "--allow-plaintext"])
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -38,7 +39,7 @@ impl ServerProcess {
         };
         let mut server = Self {
             child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: listen,
         };
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let line = lines.find(|line| line.starts_with(LISTENING));
@@ -50,12 +51,12 @@ impl ServerProcess {
     }
 
     /// Where it listens.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Ends it at once, as a crash would.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill().context("cannot kill the server")?;
         self.child
             .wait()
