@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::cost::{Candidate, Entry, Estimates, Moment};
-use super::objective::{Goal, Limits, Objective};
+use super::objective::{Goal, Limits, Metric, Objective};
+use super::patience::Patience;
 use super::plan::Plan;
 use super::rank::{Rated, best_of, weighted};
 use super::space::SpacePlan;
@@ -102,6 +103,23 @@ impl Planner {
             log::debug!("the plan is now {}", choice.best);
         }
         choice
+    }
+
+    /// How long a request of `bytes` for `plan`, sent at `now`, is waited for in a call that took
+    /// `spent_ms` so far.
+    ///
+    /// Where throughput is optimised the device has other frames to work on, and resumes only when it
+    /// has waited for as long as that takes: at most twice what the better of the two would have been.
+    pub fn patience(&self, plan: &Plan, bytes: usize, spent_ms: f64, now: Instant) -> Patience {
+        let limit_ms = self.objective.limits.latency_ms;
+        let left_ms = limit_ms.map(|limit_ms| limit_ms - spent_ms);
+        let mut patience = self.estimates.patience(plan, bytes, left_ms, now);
+        if self.objective.first_metric() == Metric::Throughput && left_ms.is_none() {
+            let resume_ms = self.estimates.resume_ms(plan, now);
+            patience.resume_after_ms += resume_ms;
+            patience.give_up_after_ms += resume_ms;
+        }
+        patience
     }
 
     /// Every candidate, the best under the objective first, with its excess over the limits.

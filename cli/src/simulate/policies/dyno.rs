@@ -21,7 +21,6 @@ const MAX_LATE: usize = 4;
 #[derive(Debug)]
 pub(in crate::simulate) struct Dyno {
     planner: Planner,
-    objective: Objective,
     epoch: Instant,
     device_ms: f64,
     last_cut: usize,
@@ -41,8 +40,7 @@ impl Dyno {
         world: &World,
     ) -> Self {
         Self {
-            planner: Planner::new(plans, estimates, objective.clone()),
-            objective,
+            planner: Planner::new(plans, estimates, objective),
             epoch: Instant::now(),
             device_ms: world.device_ms(),
             last_cut: world.last_cut,
@@ -168,14 +166,8 @@ impl Policy for Dyno {
         spent_ms: f64,
     ) -> Option<Patience> {
         let now = self.at(sent_ms);
-        let left_ms = self
-            .objective
-            .limits
-            .latency_ms
-            .map(|limit| limit - spent_ms);
-        let estimates = self.planner.estimates_mut();
-        estimates.sent(bytes, now);
-        Some(estimates.patience(plan, bytes, left_ms, now))
+        self.planner.estimates_mut().sent(bytes, now);
+        Some(self.planner.patience(plan, bytes, spent_ms, now))
     }
 
     fn learn(&mut self, outcome: &Outcome) {

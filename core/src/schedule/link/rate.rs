@@ -1,22 +1,21 @@
-//! The rate of the uplink: a logarithm that wanders, followed by a one-dimensional Kalman filter.
+//! The rate of the uplink: a logarithm that wanders, followed as quickly as it turns out to be worth.
 //!
-//! Rates of mobile links change by factors, so the filter works on their logarithms. What it knows
-//! decays: the longer the last sample ago, the more the next one counts, and the nearer the estimate
-//! comes to what the link was on the whole.
+//! Rates of mobile links change by factors, so their logarithms are smoothed. How much a sample counts
+//! follows from how the errors of the last predictions agree (Trigg and Leach, "Exponential smoothing
+//! with an adaptive response rate", 1967): errors to one side are a link that has changed, errors to
+//! both sides are noise. Without samples the estimate comes back to what the link was on the whole.
 
 use std::time::Instant;
 
-/// How much the logarithm's variance grows in a second: a link is another one after some seconds.
-const WANDERING_PER_S: f64 = 0.3;
-/// Variance of one sample of a large body, and how much more a small one's is, times its size.
-const SAMPLE_VARIANCE: f64 = 0.03;
-const SMALL_BODY_VARIANCE_BYTES: f64 = 600.0;
-/// Variance before anything was sent, and the most that is ever assumed: a factor of four.
-const MAX_VARIANCE: f64 = 2.0;
-/// A sample this many standard deviations off is a link that has changed, ...
-const STEP_DEVIATIONS: f64 = 2.5;
-/// ... and changes by less than this (a tenth) are not looked at so.
-const MIN_STEP: f64 = 0.1;
+/// Weight of the newest error in the mean error and in the mean size of errors.
+const ERROR_WEIGHT: f64 = 0.25;
+/// Least and most that a sure sample counts.
+const GAIN_MIN: f64 = 0.15;
+const GAIN_MAX: f64 = 0.95;
+/// A sample whose logarithm is unsure by this variance counts half.
+const HALF_SURE: f64 = 0.1;
+/// What is known becomes worthless in this time (to 1/e): after it any sample counts.
+const FORGET_S: f64 = 5.0;
 /// Without samples the estimate returns to the whole's mean in this time (to 1/e); ...
 const RETURN_S: f64 = 20.0;
 /// ... after a request that was not answered sooner, since outages are short, and later again with
@@ -31,7 +30,8 @@ const WHOLE_SAMPLES: f64 = 50.0;
 #[derive(Debug, Clone)]
 pub(super) struct Rate {
     ln_ms_per_byte: f64,
-    variance: f64,
+    error: f64,
+    error_size: f64,
     whole: f64,
     whole_samples: f64,
     return_s: f64,
@@ -43,7 +43,8 @@ impl Rate {
     pub(super) fn new(ms_per_byte: f64) -> Self {
         Self {
             ln_ms_per_byte: ms_per_byte.ln(),
-            variance: MAX_VARIANCE,
+            error: 0.0,
+            error_size: 0.0,
             whole: ms_per_byte.ln(),
             whole_samples: 0.0,
             return_s: RETURN_S,
@@ -62,26 +63,29 @@ impl Rate {
         self.ms_per_byte(now).min(self.whole.exp())
     }
 
-    /// Takes a sample of `ms_per_byte` that `bytes` gave.
-    pub(super) fn observe(&mut self, ms_per_byte: f64, bytes: f64, now: Instant) {
-        if !ms_per_byte.is_finite() || ms_per_byte <= 0.0 {
+    /// Takes a sample of `ms_per_byte` whose logarithm is unsure by `unsure`, a variance.
+    pub(super) fn observe(&mut self, ms_per_byte: f64, unsure: f64, now: Instant) {
+        if !ms_per_byte.is_finite() || ms_per_byte <= 0.0 || !unsure.is_finite() {
             return;
         }
         let sample = ms_per_byte.ln();
         let before = self.ms_per_byte(now).ln();
-        let variance = (self.variance + WANDERING_PER_S * self.age_s(now)).min(MAX_VARIANCE);
-        let sample_variance = SAMPLE_VARIANCE + SMALL_BODY_VARIANCE_BYTES / bytes.max(1.0);
-        let off = sample - before;
-        let is_step = off.abs() > MIN_STEP
-            && off * off > STEP_DEVIATIONS * STEP_DEVIATIONS * (variance + sample_variance);
-        let variance = if is_step { MAX_VARIANCE } else { variance };
-        let gain = variance / (variance + sample_variance);
-        self.ln_ms_per_byte = before + gain * off;
-        self.variance = (1.0 - gain) * variance;
+        let sure = HALF_SURE / (HALF_SURE + unsure);
+        let error = (sample - before) * sure;
+        let gain = if self.at.is_none() {
+            1.0
+        } else {
+            self.error += ERROR_WEIGHT * (error - self.error);
+            self.error_size += ERROR_WEIGHT * (error.abs() - self.error_size);
+            let response = self.error.abs() / self.error_size.max(f64::MIN_POSITIVE);
+            let known = (-self.age_s(now) / FORGET_S).exp();
+            1.0 - (1.0 - response.clamp(GAIN_MIN, GAIN_MAX)) * known
+        };
+        self.ln_ms_per_byte = before + gain * error;
         self.at = Some(now);
         self.return_s = RETURN_S;
         self.whole_samples = (self.whole_samples + 1.0).min(WHOLE_SAMPLES);
-        self.whole += (sample - self.whole) / self.whole_samples;
+        self.whole += (sample - self.whole) * sure / self.whole_samples;
     }
 
     /// A request of which no answer came says that a byte takes at least `ms_per_byte`.
@@ -93,7 +97,6 @@ impl Rate {
                 RETURN_AFTER_OUTAGE_S
             };
             self.ln_ms_per_byte = ms_per_byte.ln();
-            self.variance = MAX_VARIANCE;
             self.at = Some(now);
             let weight = OUTAGE_WEIGHT / (1.0 + self.whole_samples).powi(2);
             self.whole += (self.ln_ms_per_byte - self.whole).max(0.0) * weight;
@@ -117,7 +120,7 @@ mod tests {
     fn settled(ms_per_byte: f64) -> (Rate, Instant) {
         let (mut rate, mut now) = (Rate::new(1e-3), Instant::now());
         for _ in 0..20 {
-            rate.observe(ms_per_byte, 20e3, now);
+            rate.observe(ms_per_byte, 0.01, now);
             now += EVERY;
         }
         (rate, now)
@@ -128,7 +131,7 @@ mod tests {
         for to in [1e-4, 3e-4, 3e-3, 3e-2] {
             let (mut rate, mut now) = settled(1e-3);
             for _ in 0..3 {
-                rate.observe(to, 20e3, now);
+                rate.observe(to, 0.01, now);
                 now += EVERY;
             }
             let off = (rate.ms_per_byte(now) / to).ln().abs();
@@ -137,14 +140,16 @@ mod tests {
     }
 
     #[test]
-    fn noise_of_small_bodies_is_mostly_ignored() {
-        let (mut rate, mut now) = settled(1e-3);
-        for i in 0..20 {
-            let noise: f64 = if i % 2 == 0 { 1.25 } else { 0.8 };
-            rate.observe(1e-3 * noise, 3e3, now);
-            now += EVERY;
-            let off = (rate.ms_per_byte(now) / 1e-3).ln().abs();
-            assert!(off < 0.16, "{i}: {off}");
+    fn noise_is_averaged_and_that_of_unsure_samples_mostly_ignored() {
+        for (unsure, most) in [(0.01, 0.55), (0.3, 0.2)] {
+            let (mut rate, mut now) = settled(1e-3);
+            for i in 0..40 {
+                let noise: f64 = if i % 2 == 0 { 2.0 } else { 0.5 };
+                rate.observe(1e-3 * noise, unsure, now);
+                now += EVERY;
+                let off = (rate.ms_per_byte(now) / 1e-3).ln().abs();
+                assert!(i < 8 || off < most, "{i}: {off}");
+            }
         }
     }
 
@@ -161,7 +166,7 @@ mod tests {
     fn samples_that_make_no_sense_teach_nothing() {
         let (mut rate, now) = settled(1e-3);
         for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            rate.observe(nonsense, 20e3, now);
+            rate.observe(nonsense, 0.01, now);
             rate.at_least(nonsense, now);
         }
         assert!((rate.ms_per_byte(now) / 1e-3).ln().abs() < 1e-6);

@@ -5,7 +5,7 @@
 //! Linux's reno: 13, 30–36, 60–69, 118, 190 and 300 kB in one to six round trips, whatever the rate).
 
 /// What TCP sends in its first round trip (10 segments), in bytes.
-const FIRST_WINDOW_BYTES: f64 = 14_000.0;
+pub(super) const FIRST_WINDOW_BYTES: f64 = 14_000.0;
 /// Growth of the window in a round trip.
 const GROWTH: f64 = 1.55;
 /// More round trips than this are never predicted: by then (1.5 MB) the rate decides.
@@ -24,10 +24,15 @@ pub enum Connection {
     Busy,
 }
 
-/// The window that a connection has after it carried so many bytes since it was fresh or idle: each
-/// round trip that fills it makes it half as large again.
-pub(super) fn window_bytes(carried_bytes: f64) -> f64 {
-    FIRST_WINDOW_BYTES + carried_bytes * (GROWTH - 1.0)
+/// What becomes of a window that carries `bytes`: each round trip that fills it makes it half as large
+/// again.
+pub(super) fn grown(window_bytes: f64, bytes: f64) -> f64 {
+    let (mut window, mut left) = (window_bytes, bytes);
+    while left > window && window.is_finite() {
+        left -= window;
+        window *= GROWTH;
+    }
+    window
 }
 
 /// How long bodies take on one connection now: made once for a decision, asked for every plan.
@@ -41,10 +46,10 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// On a connection that carried `carried_bytes` just now; infinity is a window as wide as can be.
+    /// On a connection whose window is `window_bytes` wide, if it was used just now.
     pub(super) fn new(
         connection: Connection,
-        carried_bytes: f64,
+        window_bytes: f64,
         rtt_ms: f64,
         ms_per_byte: f64,
     ) -> Self {
@@ -53,7 +58,7 @@ impl Rounds {
         let (connect_ms, mut window) = match connection {
             Connection::Fresh => (CONNECT_ROUNDS * rtt_ms, FIRST_WINDOW_BYTES),
             Connection::Idle => (0.0, FIRST_WINDOW_BYTES),
-            Connection::Busy => (0.0, window_bytes(carried_bytes)),
+            Connection::Busy => (0.0, window_bytes),
         };
         // Once a window takes a round trip to send, acknowledgements come in time.
         while waits_len < MAX_ROUNDS && window * ms_per_byte < rtt_ms {
@@ -77,14 +82,19 @@ impl Rounds {
 
     /// Milliseconds from its first to its last byte.
     pub(super) fn sending_ms(&self, bytes: f64) -> f64 {
+        let (sent, wait_ms) = self.last_wait(bytes);
+        wait_ms + (bytes - sent) * self.ms_per_byte
+    }
+
+    /// Bytes that had been sent when `bytes` waited for a window the last time, and when that was.
+    pub(super) fn last_wait(&self, bytes: f64) -> (f64, f64) {
         let waits = &self.waits[..self.waits_len];
-        let (sent, wait_ms) = waits
+        waits
             .iter()
             .rev()
             .find(|(sent, _)| bytes > *sent)
             .copied()
-            .unwrap_or((0.0, 0.0));
-        wait_ms + (bytes - sent) * self.ms_per_byte
+            .unwrap_or((0.0, 0.0))
     }
 }
 
@@ -120,10 +130,11 @@ mod tests {
     #[test]
     fn what_was_carried_opens_the_window() {
         let trips = |carried| {
-            let rounds = Rounds::new(Connection::Busy, carried, 100.0, 1e-6);
+            let window = grown(FIRST_WINDOW_BYTES, carried);
+            let rounds = Rounds::new(Connection::Busy, window, 100.0, 1e-6);
             (rounds.transfer_ms(100e3) / 100.0).round()
         };
-        let found = [0.0, 20e3, 100e3, 200e3].map(trips);
+        let found = [0.0, 20e3, 100e3, 300e3].map(trips);
         assert!(found.is_sorted_by(|a, b| a >= b), "{found:?}");
         assert!(
             (found[0] - 4.0).abs() < 1e-9 && (found[3] - 1.0).abs() < 1e-9,

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::bundle::Profile;
-use crate::schedule::Metric;
 use crate::schedule::fixtures::manifest;
 use crate::schedule::rank::EQUAL;
 use crate::schedule::{
