@@ -57,9 +57,11 @@ pub(super) async fn read(
     let status = response.status();
     if status != StatusCode::OK {
         let is_json = content_type(response.headers()) == "application/json";
+        let retry_after = headers::retry_after(response.headers()).filter(|_| may_ask(status));
         let body = read_at_most(&mut response, MAX_ERROR_BYTES).await?;
         let body = body.filter(|_| is_json).unwrap_or_default();
-        return Err(Failure::Answer(refusal(status, &body)));
+        let error = refusal(status, &body).with_retry_after(retry_after);
+        return Err(Failure::Answer(error));
     }
     check_head(&response, expected)?;
     let length = expected.outputs.iter().map(TensorSpec::bytes).sum();
@@ -147,6 +149,14 @@ fn decode(body: &[u8], specs: &[TensorSpec]) -> Result<Vec<Tensor>> {
         .collect()
 }
 
+/// Whether a server that answers with `status` may ask to be left alone for a while.
+fn may_ask(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
 /// Body of every error of a DynO server.
 #[derive(Deserialize)]
 struct ErrorBody {
@@ -187,6 +197,7 @@ fn kind_of_server(status: StatusCode) -> ErrorKind {
 /// and bundles, and must not keep this client from its server for good.
 fn kind_of_stranger(status: StatusCode) -> ErrorKind {
     match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Unauthorized,
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => ErrorKind::DeadlineExceeded,
         StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::TooLarge,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ErrorKind::Overloaded,
@@ -219,6 +230,8 @@ mod tests {
     fn a_kind_of_a_newer_server_is_known_by_its_status() {
         for (status, kind) in [
             (400, ErrorKind::InvalidArgument),
+            (401, ErrorKind::Unauthorized),
+            (403, ErrorKind::Unauthorized),
             (404, ErrorKind::NotFound),
             (408, ErrorKind::DeadlineExceeded),
             (409, ErrorKind::BundleMismatch),
