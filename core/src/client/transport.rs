@@ -30,6 +30,10 @@ pub trait Transport: Send + Sync + 'static {
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// The device is on another network: connections over the old one are of no use any more, and
+    /// must not delay the next request.
+    fn network_changed(&self) {}
 }
 
 /// What crosses the cut.

@@ -154,6 +154,8 @@ pub struct Device {
     pub requested: Mutex<Vec<usize>>,
     pub prepared: Mutex<Vec<usize>>,
     pub fails: AtomicBool,
+    /// Fails behind cut 0 alone.
+    pub fails_tails: AtomicBool,
     /// Only the ends are at hand.
     pub cold: AtomicBool,
 }
@@ -195,6 +197,9 @@ impl Executor for Device {
             return Err(Error::new(ErrorKind::Runtime, "the device is broken"));
         }
         let from = input.cut;
+        if from > 0 && self.fails_tails.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Runtime, "the device is broken"));
+        }
         assert!(from < to, "a run from {from} to {to} computes nothing");
         self.runs.lock().unwrap().push((from, to));
         let input = input.into_tensors()?.remove(0);
@@ -209,7 +214,11 @@ impl Executor for Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Answers,
+    AnswersAfter(Duration),
     Fails(ErrorKind),
+    FailsAfter(Duration, ErrorKind),
+    /// Has no room, and says for how long.
+    Full(Duration),
     Hangs,
     /// Answers with outputs of another shape.
     Garbage,
@@ -220,6 +229,7 @@ pub struct Server {
     pub behaviour: Mutex<Behaviour>,
     pub calls: AtomicUsize,
     pub warm_ups: AtomicUsize,
+    pub network_changes: AtomicUsize,
     pub requests: Mutex<Vec<TailRequest>>,
     /// Futures dropped before their end.
     pub abandoned: AtomicUsize,
@@ -233,6 +243,7 @@ impl Server {
             behaviour: Mutex::new(behaviour),
             calls: AtomicUsize::new(0),
             warm_ups: AtomicUsize::new(0),
+            network_changes: AtomicUsize::new(0),
             requests: Mutex::default(),
             abandoned: AtomicUsize::new(0),
             arrived: tokio::sync::Notify::new(),
@@ -252,7 +263,16 @@ impl Server {
         let behaviour = *self.behaviour.lock().unwrap();
         match behaviour {
             Behaviour::Answers => compute_tail(&request),
-            Behaviour::Fails(kind) => Err(Error::new(kind, format!("the server says {kind}"))),
+            Behaviour::AnswersAfter(wait) => {
+                tokio::time::sleep(wait.saturating_sub(RTT)).await;
+                compute_tail(&request)
+            }
+            Behaviour::Fails(kind) => Err(says(kind)),
+            Behaviour::FailsAfter(wait, kind) => {
+                tokio::time::sleep(wait.saturating_sub(RTT)).await;
+                Err(says(kind))
+            }
+            Behaviour::Full(wait) => Err(says(ErrorKind::Overloaded).with_retry_after(Some(wait))),
             Behaviour::Hangs => std::future::pending().await,
             Behaviour::Garbage => {
                 let mut answer = compute_tail(&request)?;
@@ -293,6 +313,14 @@ impl Transport for Server {
             }
         })
     }
+
+    fn network_changed(&self) {
+        self.network_changes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn says(kind: ErrorKind) -> Error {
+    Error::new(kind, format!("the server says {kind}"))
 }
 
 fn compute_tail(request: &TailRequest) -> Result<TailAnswer> {

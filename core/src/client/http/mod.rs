@@ -197,6 +197,10 @@ impl Transport for HttpTransport {
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         Box::pin(async { self.open().await.map(Some) })
     }
+
+    fn network_changed(&self) {
+        self.connection.renew_current();
+    }
 }
 
 fn parse_base(url: &str) -> Result<Url> {
