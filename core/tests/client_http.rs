@@ -138,6 +138,53 @@ async fn warming_up_opens_the_one_connection_that_inferences_use() {
     assert_eq!(seen[0].path, "/v2/health/live");
 }
 
+#[tokio::test]
+async fn a_probe_is_a_small_body_that_means_nothing() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let probed = server.transport().probe(12_000).await.unwrap().unwrap();
+    assert!((probed.timing.receive_ms - 1.5).abs() < 1e-9);
+    assert!(probed.wall > Duration::ZERO);
+    let seen = server.seen.lock().unwrap()[0].clone();
+    assert_eq!(
+        (seen.method.as_str(), &seen.path[..]),
+        ("POST", "/v1/probe")
+    );
+    assert_eq!(seen.headers["content-length"], "12000");
+    assert_eq!(seen.body.len(), 12_000);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_probes_is_asked_whether_it_lives() {
+    let server = TestServer::start(Script::OldServer).await;
+    let probed = server.transport().probe(12_000).await.unwrap().unwrap();
+    assert!(probed.timing.receive_ms.abs() < 1e-9);
+    let seen = server.seen.lock().unwrap();
+    let paths: Vec<_> = seen.iter().map(|seen| seen.path.as_str()).collect();
+    assert_eq!(paths, ["/v1/probe", "/v2/health/live"]);
+}
+
+#[tokio::test]
+async fn seconds_to_be_left_alone_are_read_with_429_and_503_only() {
+    let cases: [(Answer, Option<u64>); 4] = [
+        (|| asks(429, "overloaded"), Some(7)),
+        (|| asks(503, "overloaded"), Some(7)),
+        (|| asks(500, "internal"), None),
+        (|| error(503, "overloaded"), None),
+    ];
+    for (answer, seconds) in cases {
+        let server = TestServer::start(Script::Answer(answer)).await;
+        let error = ask(&server).await.unwrap_err();
+        assert_eq!(error.retry_after(), seconds.map(Duration::from_secs));
+    }
+}
+
+fn asks(status: u16, kind: &str) -> Response<Body> {
+    let mut answer = error(status, kind);
+    let seven = http::HeaderValue::from_static("7");
+    answer.headers_mut().insert("retry-after", seven);
+    answer
+}
+
 fn error(status: u16, kind: &str) -> Response<Body> {
     Response::builder()
         .status(status)
@@ -148,7 +195,7 @@ fn error(status: u16, kind: &str) -> Response<Body> {
 
 #[tokio::test]
 async fn errors_keep_the_kind_that_the_server_names() {
-    let cases: [(Answer, ErrorKind); 6] = [
+    let cases: [(Answer, ErrorKind); 8] = [
         (
             || error(400, "invalid_activation"),
             ErrorKind::InvalidActivation,
@@ -156,6 +203,8 @@ async fn errors_keep_the_kind_that_the_server_names() {
         (|| error(404, "not_found"), ErrorKind::NotFound),
         (|| error(409, "bundle_mismatch"), ErrorKind::BundleMismatch),
         (|| error(429, "overloaded"), ErrorKind::Overloaded),
+        (|| error(401, "no_kind_of_ours"), ErrorKind::Unauthorized),
+        (|| error(403, "no_kind_of_ours"), ErrorKind::Unauthorized),
         (
             || error(504, "deadline_exceeded"),
             ErrorKind::DeadlineExceeded,
@@ -266,6 +315,31 @@ async fn nobody_listening_is_unreachable() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     let error = transport.warm_up().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_unreachable() {
+    let url = "http://no-such-host.invalid:8600";
+    let transport = HttpTransport::new(url, Vec::new(), HttpOptions::default()).unwrap();
+    let error = transport
+        .infer(request(BodyKind::Packed, LONG))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn another_network_takes_another_connection() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let transport = server.transport();
+    for connections in 1..=3 {
+        for _ in 0..2 {
+            let request = request(BodyKind::Packed, LONG);
+            transport.infer(request).await.unwrap();
+        }
+        assert_eq!(server.connections(), connections);
+        transport.network_changed();
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod inference;
 pub mod labels;
 mod local;
 mod mode;
+mod probe;
 mod random;
 mod remote;
 mod report;
@@ -30,7 +31,9 @@ pub use mode::{
     ExecutionMode, First, IfDeviceFails, IfServerFails, ModePolicy, Outcome, Situation, table,
 };
 pub use report::{Fallback, Inference, RanOn, StageTimes};
-pub use transport::{BodyKind, ServerLoad, ServerTiming, TailAnswer, TailRequest, Transport};
+pub use transport::{
+    BodyKind, Probed, ServerLoad, ServerTiming, TailAnswer, TailRequest, Transport,
+};
 
 use crate::Result;
 use crate::bundle::{Bundle, Calibration, Manifest, Profile};

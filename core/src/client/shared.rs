@@ -11,6 +11,7 @@ use super::config::ClientConfig;
 use super::exchange::{Exchange, Permit};
 use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
+use super::probe;
 use super::random::Random;
 use super::report::Fallback;
 use super::transport::{ServerTiming, Transport};
@@ -19,12 +20,17 @@ use crate::bundle::{Calibration, Manifest};
 use crate::runtime::Executor;
 use crate::schedule::{
     Candidate, Estimates, Explanation, LinkSample, Network, NetworkKind, PhotoCodec, Plan, Planner,
-    SpacePlan, all_plans, calibrated_plans,
+    Probing, SpacePlan, all_plans, calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
 /// Requests that go on after the device has answered, to be measured; more are abandoned.
 const MAX_LATE_REQUESTS: usize = 4;
+/// A late answer is waited for at least this long: a link that has become slow is measured, not
+/// guessed at.
+const MIN_GIVE_UP: Duration = Duration::from_secs(1);
+/// Probes at once.
+const MAX_PROBES: usize = 1;
 
 /// What all clones and calls of a client share.
 pub(super) struct Shared {
@@ -35,6 +41,7 @@ pub(super) struct Shared {
     pub(super) policy: ModePolicy,
     pub(super) packers: Packers,
     state: Mutex<State>,
+    pub(super) probes: Background,
     late_requests: Background,
     network_changes: watch::Sender<()>,
 }
@@ -43,6 +50,7 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) planner: Planner,
     pub(super) breaker: Breaker,
+    pub(super) probing: Probing,
     /// Plans whose messages the server does not take, and what it said.
     refused: Vec<(Plan, ErrorKind)>,
 }
@@ -106,6 +114,7 @@ impl Shared {
         let state = State {
             planner: Planner::new(&plans, estimates, config.objective.clone()),
             breaker: Breaker::new(config.backoff_min, config.backoff_max, Random::new()),
+            probing: Probing::default(),
             refused: Vec::new(),
         };
         Ok(Self {
@@ -116,6 +125,7 @@ impl Shared {
             policy,
             packers: Packers::new(shaping.unwrap_or_default()),
             state: Mutex::new(state),
+            probes: Background::new(MAX_PROBES),
             late_requests: Background::new(MAX_LATE_REQUESTS),
             network_changes: watch::Sender::new(()),
         })
@@ -139,6 +149,7 @@ impl Shared {
         let choice = state.planner.choose(&ready_cuts, now);
         let plan = choice.runnable.plan;
         let leave = self.leave(&mut state, plan, now);
+        let probe = probe::is_due(self, &mut state, plan, &ready_cuts, now);
         let instead = match leave {
             Ok(_) => None,
             Err(_) => Some(state.planner.candidate(Plan::Device, &ready_cuts, now)),
@@ -148,6 +159,9 @@ impl Shared {
             && let Plan::Split { cut, .. } = choice.best.plan
         {
             self.executor.request(cut);
+        }
+        if let Some(pass) = probe {
+            probe::send(self, Permit::new(self, pass));
         }
         let (permit, fallback) = match leave {
             Ok(pass) => (pass.map(|pass| Permit::new(self, pass)), None),
@@ -219,6 +233,7 @@ impl Shared {
         let mut state = self.state();
         state.planner.estimates_mut().network_changed(network);
         state.breaker.network_changed();
+        state.probing = Probing::default();
         drop(state);
         if let Some(transport) = &self.transport {
             transport.network_changed();
@@ -240,7 +255,7 @@ impl Shared {
         };
         Waits {
             resume_after: bounded(patience.resume_after_ms),
-            give_up_after: bounded(patience.give_up_after_ms),
+            give_up_after: bounded(patience.give_up_after_ms).max(MIN_GIVE_UP.min(longest)),
         }
     }
 
@@ -372,7 +387,7 @@ impl Shared {
 }
 
 impl State {
-    fn is_offline(&self) -> bool {
+    pub(super) fn is_offline(&self) -> bool {
         self.planner.estimates().network().kind == NetworkKind::None
     }
 }

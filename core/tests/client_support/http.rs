@@ -27,6 +27,8 @@ pub enum Script {
     Answer(Answer),
     /// Never answers a request that is given less than a second.
     AnswerThePatient(Answer),
+    /// Knows health checks alone.
+    OldServer,
     /// Reads the request and closes the connection.
     Hangup,
 }
@@ -100,6 +102,7 @@ impl TestServer {
     ) -> Result<Response<Body>, Infallible> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
+        let is_probe = head.uri.path() == "/v1/probe";
         let is_inference = head.method == Method::POST;
         let deadline = head.headers.get("dyno-deadline-ms");
         let deadline_ms: u32 = deadline.map_or(0, |ms| ms.to_str().unwrap().parse().unwrap());
@@ -113,10 +116,20 @@ impl TestServer {
         if !is_inference {
             return Ok(Response::new(full("")));
         }
+        if is_probe && !matches!(script, Script::OldServer) {
+            let answer = Response::builder()
+                .status(204)
+                .header("server-timing", "receive;dur=1.5");
+            return Ok(answer.body(full("")).unwrap());
+        }
         match script {
             Script::Answer(answer) => Ok(answer()),
             Script::AnswerThePatient(answer) if deadline_ms >= 1_000 => Ok(answer()),
             Script::AnswerThePatient(_) => std::future::pending().await,
+            Script::OldServer => {
+                let answer = Response::builder().status(404);
+                Ok(answer.body(full("")).unwrap())
+            }
             Script::Hangup => {
                 hangup.notify_one();
                 std::future::pending().await

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Profile, Provenance};
 use dyno_core::client::{
-    BodyKind, Client, ClientConfig, Inference, ServerLoad, ServerTiming, Staged, TailAnswer,
-    TailRequest, Transport,
+    BodyKind, Client, ClientConfig, Inference, Probed, ServerLoad, ServerTiming, Staged,
+    TailAnswer, TailRequest, Transport,
 };
 use dyno_core::pixels::{Colour, Fit, Frame, Layout, PixelFormat, Pixels, Preprocess};
 use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
@@ -230,6 +230,7 @@ pub struct Server {
     pub calls: AtomicUsize,
     pub warm_ups: AtomicUsize,
     pub network_changes: AtomicUsize,
+    pub probes: AtomicUsize,
     pub requests: Mutex<Vec<TailRequest>>,
     /// Futures dropped before their end.
     pub abandoned: AtomicUsize,
@@ -244,6 +245,7 @@ impl Server {
             calls: AtomicUsize::new(0),
             warm_ups: AtomicUsize::new(0),
             network_changes: AtomicUsize::new(0),
+            probes: AtomicUsize::new(0),
             requests: Mutex::default(),
             abandoned: AtomicUsize::new(0),
             arrived: tokio::sync::Notify::new(),
@@ -311,6 +313,28 @@ impl Transport for Server {
                 Behaviour::Fails(kind) => Err(Error::new(kind, "no warm welcome")),
                 _ => Ok(Some(RTT)),
             }
+        })
+    }
+
+    fn probe(&self, _bytes: usize) -> BoxFuture<'_, Result<Option<Probed>>> {
+        Box::pin(async {
+            self.probes.fetch_add(1, Ordering::SeqCst);
+            let sent = tokio::time::Instant::now();
+            tokio::time::sleep(RTT).await;
+            let behaviour = *self.behaviour.lock().unwrap();
+            match behaviour {
+                Behaviour::Fails(kind) => return Err(says(kind)),
+                Behaviour::Hangs => return std::future::pending().await,
+                Behaviour::AnswersAfter(wait) => tokio::time::sleep(wait).await,
+                _ => {}
+            }
+            Ok(Some(Probed {
+                wall: sent.elapsed(),
+                timing: ServerTiming {
+                    receive_ms: 0.5,
+                    ..ServerTiming::default()
+                },
+            }))
         })
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{BUNDLE_HEADER, OUTPUTS_TYPE, headers};
 use crate::bundle::BundleHash;
-use crate::client::TailAnswer;
+use crate::client::{ServerTiming, TailAnswer};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 
 /// Most bytes read of an error.
@@ -54,14 +54,8 @@ pub(super) async fn read(
     mut response: Response,
     expected: &Expected<'_>,
 ) -> Result<TailAnswer, Failure> {
-    let status = response.status();
-    if status != StatusCode::OK {
-        let is_json = content_type(response.headers()) == "application/json";
-        let retry_after = headers::retry_after(response.headers()).filter(|_| may_ask(status));
-        let body = read_at_most(&mut response, MAX_ERROR_BYTES).await?;
-        let body = body.filter(|_| is_json).unwrap_or_default();
-        let error = refusal(status, &body).with_retry_after(retry_after);
-        return Err(Failure::Answer(error));
+    if response.status() != StatusCode::OK {
+        return Err(refused(response).await?);
     }
     check_head(&response, expected)?;
     let length = expected.outputs.iter().map(TensorSpec::bytes).sum();
@@ -84,6 +78,26 @@ pub(super) async fn read(
         timing: headers::timing(response.headers()),
         load: headers::load(response.headers()),
     })
+}
+
+/// The server's times in its answer to a probe; none if it knows no probes.
+pub(super) async fn read_probe(response: Response) -> Result<Option<ServerTiming>, Failure> {
+    match response.status() {
+        StatusCode::NO_CONTENT => Ok(Some(headers::timing(response.headers()))),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+        _ => Err(refused(response).await?),
+    }
+}
+
+/// Reads what was answered in place of an answer.
+async fn refused(mut response: Response) -> Result<Failure, Failure> {
+    let status = response.status();
+    let is_json = content_type(response.headers()) == "application/json";
+    let retry_after = headers::retry_after(response.headers()).filter(|_| may_ask(status));
+    let body = read_at_most(&mut response, MAX_ERROR_BYTES).await?;
+    let body = body.filter(|_| is_json).unwrap_or_default();
+    let error = refusal(status, &body).with_retry_after(retry_after);
+    Ok(Failure::Answer(error))
 }
 
 /// Refuses, before its body is read, what cannot be the answer.

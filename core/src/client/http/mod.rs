@@ -10,13 +10,14 @@ mod headers;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use self::answer::{Expected, Failure};
 use self::connection::Connection;
-use super::{BodyKind, TailAnswer, TailRequest, Transport};
+use super::{BodyKind, Probed, TailAnswer, TailRequest, Transport};
 use crate::{Error, ErrorKind, Result, TensorSpec};
 
 /// Media type of a packed activation.
@@ -29,8 +30,12 @@ const BUNDLE_HEADER: &str = "dyno-bundle";
 const PHOTO_HEADER: &str = "dyno-photo";
 /// Milliseconds after which the server may drop the request.
 const DEADLINE_HEADER: &str = "dyno-deadline-ms";
-/// Longest time for opening the connection ahead of need.
+/// Longest time for opening the connection ahead of need, and for a probe.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest body of a probe that servers take.
+const MAX_PROBE_BYTES: usize = 64 << 10;
+/// What a probe is made of.
+static NOTHING: [u8; MAX_PROBE_BYTES] = [0; MAX_PROBE_BYTES];
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -143,8 +148,39 @@ impl HttpTransport {
             self.check_live(&client).await?;
             Ok(sent.elapsed())
         };
-        let failure = match tokio::time::timeout(WARM_UP_TIMEOUT, both).await {
-            Ok(Ok(rtt)) => return Ok(rtt),
+        self.soon(both, generation).await
+    }
+
+    async fn send_probe(&self, bytes: usize) -> Result<Probed> {
+        let (client, generation) = self.connection.current();
+        let body = NOTHING.get(..bytes).unwrap_or(&NOTHING);
+        let exchange = async {
+            let mut sent = tokio::time::Instant::now();
+            let post = client
+                .post(self.url(["v1", "probe"]))
+                .body(Bytes::from_static(body));
+            let response = post.send().await.map_err(|e| Failure::connection(&e))?;
+            let timing = answer::read_probe(response).await?;
+            if timing.is_none() {
+                sent = tokio::time::Instant::now();
+                self.check_live(&client).await?;
+            }
+            Ok(Probed {
+                wall: sent.elapsed(),
+                timing: timing.unwrap_or_default(),
+            })
+        };
+        self.soon(exchange, generation).await
+    }
+
+    /// What comes of something small.
+    async fn soon<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, Failure>>,
+        generation: u64,
+    ) -> Result<T> {
+        let failure = match tokio::time::timeout(WARM_UP_TIMEOUT, exchange).await {
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::Connection(Error::new(
                 ErrorKind::Unreachable,
@@ -196,6 +232,10 @@ impl Transport for HttpTransport {
 
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         Box::pin(async { self.open().await.map(Some) })
+    }
+
+    fn probe(&self, bytes: usize) -> BoxFuture<'_, Result<Option<Probed>>> {
+        Box::pin(async move { self.send_probe(bytes).await.map(Some) })
     }
 
     fn network_changed(&self) {
