@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-use super::{BUNDLE_HEADER, OUTPUTS_TYPE, headers};
+use super::{BUNDLE_HEADER, CHECKSUM_HEADER, OUTPUTS_TYPE, headers};
 use crate::bundle::BundleHash;
 use crate::client::{ServerTiming, TailAnswer};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
@@ -73,6 +73,7 @@ pub(super) async fn read(
             )));
         }
     };
+    check_sum(response.headers(), &body)?;
     Ok(TailAnswer {
         outputs: decode(&body, expected.outputs).map_err(Failure::Answer)?,
         timing: headers::timing(response.headers()),
@@ -121,6 +122,23 @@ fn check_head(response: &Response, expected: &Expected<'_>) -> Result<(), Failur
         ))),
         None => Err(Failure::protocol("the answer does not name its bundle")),
     }
+}
+
+/// Refuses a body that is not what the server sent. Servers of before the header send none.
+fn check_sum(headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
+    let Some(header) = headers.get(CHECKSUM_HEADER) else {
+        return Ok(());
+    };
+    let promised = header
+        .to_str()
+        .ok()
+        .and_then(|text| u32::from_str_radix(text, 16).ok());
+    if promised == Some(crc32fast::hash(body)) {
+        return Ok(());
+    }
+    Err(Failure::protocol(
+        "the answer is damaged: it does not have the checksum that it names",
+    ))
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -26,6 +26,8 @@ const ACTIVATION_TYPE: &str = "application/vnd.dyno.activation";
 const OUTPUTS_TYPE: &str = "application/vnd.dyno.outputs";
 /// Hash of the bundle, in requests and answers.
 const BUNDLE_HEADER: &str = "dyno-bundle";
+/// CRC-32 of an answer's body, in hex digits.
+const CHECKSUM_HEADER: &str = "dyno-crc32";
 /// Says that a photo already has the model's size.
 const PHOTO_HEADER: &str = "dyno-photo";
 /// Milliseconds after which the server may drop the request.
@@ -207,13 +209,18 @@ impl HttpTransport {
 
     /// Has the next request open another connection if this one is to blame.
     fn settle(&self, failure: Failure, generation: u64) -> Error {
-        match failure {
-            Failure::Answer(error) => error,
-            Failure::Connection(error) => {
-                self.connection.renew(generation);
-                error
+        let (error, is_suspect) = match failure {
+            // What was damaged once may be so from here on: headers refer to earlier ones.
+            Failure::Answer(error) => {
+                let is_damaged = error.kind() == ErrorKind::Protocol;
+                (error, is_damaged)
             }
+            Failure::Connection(error) => (error, true),
+        };
+        if is_suspect {
+            self.connection.renew(generation);
         }
+        error
     }
 
     fn url<const N: usize>(&self, segments: [&str; N]) -> Url {
