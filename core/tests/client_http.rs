@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use client_support::chaos::{Chaos, Way};
 use client_support::http::{Answer, Body, Script, TestServer, full, tls};
 use client_support::{
     CLASSES, Device, LAST, assert_right, config, expected, manifest, split, stage,
@@ -43,6 +44,13 @@ fn outputs(body: Body) -> Response<Body> {
         .header("dyno-load", "in-flight=3, capacity=16")
         .body(body)
         .unwrap()
+}
+
+fn sealed(body: &[u8], checksum: &'static str) -> Response<Body> {
+    let mut answer = outputs(full(body.to_vec()));
+    let checksum = http::HeaderValue::from_static(checksum);
+    answer.headers_mut().insert("dyno-crc32", checksum);
+    answer
 }
 
 fn right() -> Response<Body> {
@@ -221,7 +229,7 @@ async fn errors_keep_the_kind_that_the_server_names() {
 
 #[tokio::test]
 async fn what_is_not_exactly_an_answer_is_none() {
-    let cases: [(&str, Answer); 9] = [
+    let cases: [(&str, Answer); 11] = [
         ("a captive portal", || {
             let page = Response::builder().header("content-type", "text/html; charset=utf-8");
             page.body(full("<html>Please log in</html>")).unwrap()
@@ -236,6 +244,8 @@ async fn what_is_not_exactly_an_answer_is_none() {
             answer.headers_mut().remove("dyno-bundle");
             answer
         }),
+        ("another checksum", || sealed(&logits(), "00000000")),
+        ("no number for a checksum", || sealed(&logits(), "none")),
         ("a byte short", || outputs(full(logits()[1..].to_vec()))),
         ("a byte long", || {
             outputs(full([logits(), vec![0]].concat()))
@@ -359,6 +369,65 @@ async fn after_a_missed_deadline_the_next_request_opens_another_connection() {
             .unwrap();
     }
     assert_eq!(server.connections(), 2, "one left behind, one kept");
+}
+
+fn through(chaos: &Chaos) -> HttpTransport {
+    let url = format!("http://{}", chaos.address);
+    HttpTransport::new(&url, manifest().outputs.clone(), HttpOptions::default()).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_on_which_everything_is_lost_is_used_once() {
+    let server = TestServer::start(Script::Answer(right)).await;
+    let chaos = Chaos::start(server.address).await;
+    let transport = through(&chaos);
+    transport.warm_up().await.unwrap();
+    chaos.set(Way::BlackHole);
+    let error = transport
+        .infer(request(BodyKind::Packed, SHORT))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    // What was lost on the old connection keeps it dead; a new one is not.
+    chaos.set(Way::Clear);
+    let answer = transport.infer(request(BodyKind::Packed, LONG)).await;
+    assert_eq!(answer.unwrap().outputs, [expected()]);
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_says_goodbye_is_met_again_on_another_connection() {
+    let server = TestServer::start(Script::AnswerAndLeave(right)).await;
+    let transport = server.transport();
+    for _ in 0..3 {
+        let answer = transport.infer(request(BodyKind::Packed, LONG)).await;
+        assert_eq!(answer.unwrap().outputs, [expected()]);
+    }
+    assert!(server.connections() >= 2, "{}", server.connections());
+    let inferences = server.seen.lock().unwrap().len();
+    assert_eq!(inferences, 3, "each was sent once");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_cancelled_upload_is_not_sent() {
+    const BODY_BYTES: usize = 12 << 20;
+    let server = TestServer::start(Script::Answer(right)).await;
+    let chaos = Chaos::start(server.address).await;
+    let transport = through(&chaos);
+    transport.warm_up().await.unwrap();
+    chaos.set(Way::Stalled);
+    let mut upload = request(BodyKind::Packed, LONG);
+    upload.body = vec![0; BODY_BYTES].into();
+    let cancelled = tokio::time::timeout(SHORT * 3, transport.infer(upload)).await;
+    assert!(cancelled.is_err(), "nothing moves");
+    chaos.set(Way::Clear);
+    let answer = transport.infer(request(BodyKind::Packed, LONG)).await;
+    assert_eq!(answer.unwrap().outputs, [expected()]);
+    assert_eq!(server.connections(), 1, "the same connection");
+    // The kernels' buffers hold a few MiB; everything behind them was dropped.
+    let sent = chaos.sent_up();
+    println!("{sent} of {BODY_BYTES} bytes were sent");
+    assert!(sent < BODY_BYTES * 3 / 4, "{sent}");
 }
 
 #[tokio::test]

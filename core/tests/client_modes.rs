@@ -221,3 +221,24 @@ async fn when_both_fail_the_error_tells_of_both() {
         assert_eq!(server.calls(), 1, "{mode}: one request, no retry");
     }
 }
+
+#[test]
+fn the_tests_that_the_documentation_of_faults_names_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("docs/faults.md")).unwrap();
+    let mut tests = 0;
+    for quoted in document.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = quoted.split_once("::") else {
+            continue;
+        };
+        let path = match file.strip_prefix("client_") {
+            Some(_) => format!("core/tests/{file}.rs"),
+            None if file.contains('/') => file.to_owned(),
+            None => continue,
+        };
+        let source = std::fs::read_to_string(root.join(path)).expect(quoted);
+        assert!(source.contains(&format!("fn {test}()")), "{quoted}");
+        tests += 1;
+    }
+    assert!(tests >= 40, "only {tests} were found");
+}

@@ -361,3 +361,20 @@ async fn only_cloud_waits_through_a_change_and_fails_without_a_network() {
     assert_eq!((error.kind(), server.calls()), (ErrorKind::Unreachable, 1));
     assert_eq!(*device.runs.lock().unwrap(), [(0, 1), (0, 1)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_abandoned_request_left_on_its_way_is_waited_for() {
+    let mut config = slow();
+    config.link.rate_bps = 1e4;
+    let (_, server, client) = set_up(Behaviour::Hangs, config);
+    let expected_ms = || client.explain().rows[0].candidate.network_ms;
+    let call = infer(&client);
+    server.arrived.notified().await;
+    let before = expected_ms();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    // 768 bytes at 10 kbit/s.
+    assert!(expected_ms() > before + 500.0, "{before} {}", expected_ms());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(expected_ms() < before + 1.0, "it is through");
+}

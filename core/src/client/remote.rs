@@ -41,6 +41,7 @@ impl Pending {
             .client
             .patience(&call.plan, body.len(), call.spent_ms());
         call.bytes_up = body.len();
+        call.resume_after_ms = may_resume.then(|| ms(patience.resume_after));
         let outgoing = exchange::Outgoing {
             plan: call.plan,
             body,

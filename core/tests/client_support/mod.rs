@@ -9,6 +9,7 @@
     reason = "a module of several test programs, each of which uses its own part"
 )]
 
+pub mod chaos;
 pub mod http;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -347,7 +348,7 @@ fn says(kind: ErrorKind) -> Error {
     Error::new(kind, format!("the server says {kind}"))
 }
 
-fn compute_tail(request: &TailRequest) -> Result<TailAnswer> {
+pub fn compute_tail(request: &TailRequest) -> Result<TailAnswer> {
     let manifest = manifest();
     assert_eq!(request.model, manifest.model);
     assert_eq!(request.bundle, manifest.hash);
