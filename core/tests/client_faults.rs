@@ -322,8 +322,6 @@ fn every_call_is_answered_rightly_through_every_fault_and_nothing_is_left_behind
         "resumed: deadline_exceeded",
         "resumed: unreachable",
         "resumed: protocol",
-        "resumed: overloaded",
-        "spared: overloaded",
     ] {
         assert!(tally.ended.contains_key(end), "no call was {end}");
     }

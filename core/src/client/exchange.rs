@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::breaker::Pass;
-use super::shared::{Sent, Shared, no_network};
+use super::learning::Sent;
+use super::shared::{Shared, no_network};
 use super::{BodyKind, IfServerFails, TailAnswer, TailRequest, ms, now};
 use crate::bundle::Manifest;
 use crate::schedule::{LinkSample, Plan};

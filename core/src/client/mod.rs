@@ -12,6 +12,7 @@ mod exchange;
 mod http;
 mod inference;
 pub mod labels;
+mod learning;
 mod local;
 mod mode;
 mod probe;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::breaker::Pass;
 use super::exchange::Permit;
-use super::shared::{Sent, Shared, State};
+use super::learning::Sent;
+use super::shared::{Shared, State};
 use super::transport::Probed;
 use super::{ms, now};
 use crate::schedule::{LinkSample, PROBE_BYTES, Plan};

@@ -9,18 +9,19 @@ use super::background::Background;
 use super::breaker::{Breaker, Held, Pass, Until};
 use super::config::ClientConfig;
 use super::exchange::{Exchange, Permit};
+use super::learning::Sent;
 use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
 use super::probe;
 use super::random::Random;
 use super::report::Fallback;
-use super::transport::{ServerTiming, Transport};
+use super::transport::Transport;
 use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
 use crate::runtime::Executor;
 use crate::schedule::{
-    Candidate, Estimates, Explanation, LinkSample, Network, NetworkKind, PhotoCodec, Plan, Planner,
-    Probing, SpacePlan, all_plans, calibrated_plans,
+    Candidate, Estimates, Explanation, Network, NetworkKind, PhotoCodec, Plan, Planner, Probing,
+    SpacePlan, all_plans, calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -52,7 +53,7 @@ pub(super) struct State {
     pub(super) breaker: Breaker,
     pub(super) probing: Probing,
     /// Plans whose messages the server does not take, and what it said.
-    refused: Vec<(Plan, ErrorKind)>,
+    pub(super) refused: Vec<(Plan, ErrorKind)>,
 }
 
 /// How a call begins.
@@ -62,16 +63,6 @@ pub(super) struct Start {
     pub(super) permit: Option<Permit>,
     /// Set if the server would have been asked, were it not left alone.
     pub(super) fallback: Option<Fallback>,
-}
-
-/// A request, as far as its end is learnt from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sent {
-    /// What it serves; none for what is no inference.
-    pub(super) plan: Option<Plan>,
-    /// Length of its body.
-    pub(super) bytes: usize,
-    pub(super) at: Instant,
 }
 
 /// How long a request is waited for.
@@ -270,81 +261,6 @@ impl Shared {
         }
     }
 
-    /// Learns from an answer to `bytes` sent for `plan`.
-    pub(super) fn remote_answered(&self, plan: Plan, sample: LinkSample, timing: &ServerTiming) {
-        let mut state = self.state();
-        state.breaker.answered(sample.sent);
-        let estimates = state.planner.estimates_mut();
-        estimates.link.answered(sample);
-        let ServerTiming {
-            unpack_ms,
-            queue_ms,
-            infer_ms,
-            ..
-        } = *timing;
-        estimates.served(&plan, unpack_ms, queue_ms, infer_ms, now());
-    }
-
-    /// A request is on its way: its bytes count, whatever becomes of them.
-    pub(super) fn sending(&self, request: &Sent) {
-        let mut state = self.state();
-        state
-            .planner
-            .estimates_mut()
-            .sent(request.bytes, request.at);
-    }
-
-    /// A request was dropped before its end: what the kernel has of it goes before the next.
-    pub(super) fn remote_abandoned(&self, request: &Sent) {
-        let now = now();
-        let mut state = self.state();
-        let link = &mut state.planner.estimates_mut().link;
-        let passed_s = now.saturating_duration_since(request.at).as_secs_f64();
-        let gone = passed_s * link.rate_bps(now) / 8.0;
-        let left = (request.bytes as f64 - gone).max(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "not negative, and at most the bytes of the request"
-        )]
-        link.abandoned(left as usize, now);
-    }
-
-    /// Learns from a request that failed.
-    pub(super) fn remote_failed(&self, request: &Sent, error: &Error) {
-        let &Sent {
-            plan,
-            bytes,
-            at: sent,
-        } = request;
-        let now = now();
-        let mut state = self.state();
-        let link = &mut state.planner.estimates_mut().link;
-        match error.kind() {
-            ErrorKind::Cancelled => return,
-            ErrorKind::DeadlineExceeded if bytes > 0 => link.late(bytes, sent, now),
-            ErrorKind::Unreachable => link.broken(),
-            _ => {}
-        }
-        let model = &self.manifest.model;
-        if let Some(plan) = plan.filter(|_| is_refusal_of_body(error.kind())) {
-            // The server lives: only this kind of message is wrong, and stays wrong.
-            state.breaker.answered(sent);
-            if !state.refused.iter().any(|(refused, _)| *refused == plan) {
-                state.refused.push((plan, error.kind()));
-                log::warn!("'{plan}' of {model} is not sent again by this client: {error}");
-            }
-            return;
-        }
-        let is_off = state.breaker.failed(error, sent, now);
-        drop(state);
-        if is_off {
-            log::warn!("this client of {model} leaves the server alone for good: {error}");
-        } else {
-            log::info!("the server failed ({}): {error}", error.kind());
-        }
-    }
-
     /// Opens the connection, if there is a server that this mode may use.
     pub(super) async fn connect(&self) -> Result<()> {
         let Some(transport) = &self.transport else {
@@ -397,18 +313,6 @@ pub(super) fn no_network() -> Error {
     Error::new(
         ErrorKind::Unreachable,
         "the device has no network: nothing is sent until on_network_changed reports one",
-    )
-}
-
-/// Refusals (400, 413, 415) that the same message would meet again.
-fn is_refusal_of_body(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::InvalidArgument
-            | ErrorKind::InvalidImage
-            | ErrorKind::InvalidActivation
-            | ErrorKind::UnsupportedActivation
-            | ErrorKind::TooLarge
     )
 }
 

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dyno_core::client::{BodyKind, HttpOptions, HttpTransport, TailRequest};
+use dyno_core::client::{
+    BodyKind, HttpOptions, HttpTransport, TailAnswer, TailRequest, Transport as _,
+};
 use dyno_core::schedule::PhotoCodec;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Version};
@@ -19,8 +21,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
-use super::{compute_tail, manifest};
+use super::{compute_tail, expected, manifest};
 
+/// Longer than any test takes: what misses this has hung.
+pub const LONG: Duration = Duration::from_secs(30);
+/// For requests that are never answered.
+pub const SHORT: Duration = Duration::from_millis(100);
 /// Room for more than any test sends at once.
 const WINDOW: u32 = 16 << 20;
 
@@ -270,6 +276,44 @@ fn infer(head: &Parts, body: &Bytes) -> Option<Vec<u8>> {
     };
     let answer = compute_tail(&request).ok()?;
     Some(answer.outputs[0].data().to_le_bytes())
+}
+
+pub fn logits() -> Vec<u8> {
+    expected().data().to_le_bytes()
+}
+
+pub fn outputs(body: Body) -> Response<Body> {
+    Response::builder()
+        .header("content-type", "application/vnd.dyno.outputs")
+        .header("dyno-bundle", manifest().hash.as_str())
+        .header(
+            "server-timing",
+            "receive;dur=1.5, unpack;dur=0.5, queue;dur=0.25, infer;dur=3",
+        )
+        .header("dyno-load", "in-flight=3, capacity=16")
+        .body(body)
+        .unwrap()
+}
+
+pub fn right() -> Response<Body> {
+    outputs(full(logits()))
+}
+
+pub fn request(kind: BodyKind, deadline: Duration) -> TailRequest {
+    TailRequest {
+        model: "arithmetic".into(),
+        bundle: manifest().hash.clone(),
+        body: Bytes::from_static(b"what crosses the cut"),
+        kind,
+        deadline,
+    }
+}
+
+pub async fn ask(server: &TestServer) -> dyno_core::Result<TailAnswer> {
+    server
+        .transport()
+        .infer(request(BodyKind::Packed, LONG))
+        .await
 }
 
 pub fn full(body: impl Into<Bytes>) -> Body {
