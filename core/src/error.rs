@@ -1,6 +1,7 @@
 //! The one error of this crate: a stable kind for programs, a message that tells people what to do.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,6 +33,8 @@ pub enum ErrorKind {
     Runtime,
     /// No such model (on the server, or in the list of well-known models).
     NotFound,
+    /// Whoever guards the server does not let this client in (401, 403).
+    Unauthorized,
     /// The body is larger than the bundle allows.
     TooLarge,
     /// The server has no room now; try again later or finish on the device.
@@ -63,6 +66,7 @@ impl ErrorKind {
         Self::UnsupportedActivation,
         Self::Runtime,
         Self::NotFound,
+        Self::Unauthorized,
         Self::TooLarge,
         Self::Overloaded,
         Self::DeadlineExceeded,
@@ -86,6 +90,7 @@ impl ErrorKind {
             Self::UnsupportedActivation => "unsupported_activation",
             Self::Runtime => "runtime",
             Self::NotFound => "not_found",
+            Self::Unauthorized => "unauthorized",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
             Self::DeadlineExceeded => "deadline_exceeded",
@@ -123,6 +128,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -132,6 +138,7 @@ impl Error {
             kind,
             message: message.into(),
             source: None,
+            retry_after: None,
         }
     }
 
@@ -146,6 +153,7 @@ impl Error {
             kind,
             message: message.into(),
             source: Some(source.into()),
+            retry_after: None,
         }
     }
 
@@ -156,6 +164,18 @@ impl Error {
             format!("cannot {action} {}", path.display()),
             source,
         )
+    }
+
+    /// The same error, with the time for which the server asked to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// For how long the server asked to be left alone (`Retry-After`), if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The stable kind.

@@ -4,66 +4,25 @@
 
 mod client_support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client_support::http::{Answer, Body, Script, TestServer, full, tls};
-use client_support::{
-    CLASSES, Device, LAST, assert_right, config, expected, manifest, split, stage,
+use client_support::http::{
+    Answer, Body, LONG, Script, TestServer, ask, full, logits, outputs, request, right, tls,
 };
-use dyno_core::client::{
-    BodyKind, Client, ClientConfig, HttpOptions, HttpTransport, RanOn, ServerLoad, TailAnswer,
-    TailRequest, Transport,
-};
+use client_support::{CLASSES, expected, manifest};
+use dyno_core::ErrorKind;
+use dyno_core::client::{BodyKind, HttpOptions, HttpTransport, ServerLoad, Transport};
 use dyno_core::schedule::PhotoCodec;
-use dyno_core::{ErrorKind, Result};
 use http::{Response, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use tokio::net::TcpListener;
 
-/// Longer than any test takes: what misses this has hung.
-const LONG: Duration = Duration::from_secs(30);
-/// For requests that are never answered.
-const SHORT: Duration = Duration::from_millis(100);
-
-fn logits() -> Vec<u8> {
-    expected().data().to_le_bytes()
-}
-
-fn outputs(body: Body) -> Response<Body> {
-    Response::builder()
-        .header("content-type", "application/vnd.dyno.outputs")
-        .header("dyno-bundle", manifest().hash.as_str())
-        .header(
-            "server-timing",
-            "receive;dur=1.5, unpack;dur=0.5, queue;dur=0.25, infer;dur=3",
-        )
-        .header("dyno-load", "in-flight=3, capacity=16")
-        .body(body)
-        .unwrap()
-}
-
-fn right() -> Response<Body> {
-    outputs(full(logits()))
-}
-
-fn request(kind: BodyKind, deadline: Duration) -> TailRequest {
-    TailRequest {
-        model: "arithmetic".into(),
-        bundle: manifest().hash.clone(),
-        body: Bytes::from_static(b"what crosses the cut"),
-        kind,
-        deadline,
-    }
-}
-
-async fn ask(server: &TestServer) -> Result<TailAnswer> {
-    server
-        .transport()
-        .infer(request(BodyKind::Packed, LONG))
-        .await
+fn sealed(body: &[u8], checksum: &'static str) -> Response<Body> {
+    let mut answer = outputs(full(body.to_vec()));
+    let checksum = http::HeaderValue::from_static(checksum);
+    answer.headers_mut().insert("dyno-crc32", checksum);
+    answer
 }
 
 #[tokio::test]
@@ -125,17 +84,50 @@ async fn a_model_cannot_lead_out_of_its_path() {
 }
 
 #[tokio::test]
-async fn warming_up_opens_the_one_connection_that_inferences_use() {
+async fn a_probe_is_a_small_body_that_means_nothing() {
     let server = TestServer::start(Script::Answer(right)).await;
-    let transport = server.transport();
-    assert!(transport.warm_up().await.unwrap().is_some());
-    transport
-        .infer(request(BodyKind::Packed, LONG))
-        .await
-        .unwrap();
-    assert_eq!(server.connections(), 1);
+    let probed = server.transport().probe(12_000).await.unwrap().unwrap();
+    assert!((probed.timing.receive_ms - 1.5).abs() < 1e-9);
+    assert!(probed.wall > Duration::ZERO);
+    let seen = server.seen.lock().unwrap()[0].clone();
+    assert_eq!(
+        (seen.method.as_str(), &seen.path[..]),
+        ("POST", "/v1/probe")
+    );
+    assert_eq!(seen.headers["content-length"], "12000");
+    assert_eq!(seen.body.len(), 12_000);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_probes_is_asked_whether_it_lives() {
+    let server = TestServer::start(Script::OldServer).await;
+    let probed = server.transport().probe(12_000).await.unwrap().unwrap();
+    assert!(probed.timing.receive_ms.abs() < 1e-9);
     let seen = server.seen.lock().unwrap();
-    assert_eq!(seen[0].path, "/v2/health/live");
+    let paths: Vec<_> = seen.iter().map(|seen| seen.path.as_str()).collect();
+    assert_eq!(paths, ["/v1/probe", "/v2/health/live"]);
+}
+
+#[tokio::test]
+async fn seconds_to_be_left_alone_are_read_with_429_and_503_only() {
+    let cases: [(Answer, Option<u64>); 4] = [
+        (|| asks(429, "overloaded"), Some(7)),
+        (|| asks(503, "overloaded"), Some(7)),
+        (|| asks(500, "internal"), None),
+        (|| error(503, "overloaded"), None),
+    ];
+    for (answer, seconds) in cases {
+        let server = TestServer::start(Script::Answer(answer)).await;
+        let error = ask(&server).await.unwrap_err();
+        assert_eq!(error.retry_after(), seconds.map(Duration::from_secs));
+    }
+}
+
+fn asks(status: u16, kind: &str) -> Response<Body> {
+    let mut answer = error(status, kind);
+    let seven = http::HeaderValue::from_static("7");
+    answer.headers_mut().insert("retry-after", seven);
+    answer
 }
 
 fn error(status: u16, kind: &str) -> Response<Body> {
@@ -148,7 +140,7 @@ fn error(status: u16, kind: &str) -> Response<Body> {
 
 #[tokio::test]
 async fn errors_keep_the_kind_that_the_server_names() {
-    let cases: [(Answer, ErrorKind); 6] = [
+    let cases: [(Answer, ErrorKind); 8] = [
         (
             || error(400, "invalid_activation"),
             ErrorKind::InvalidActivation,
@@ -156,6 +148,8 @@ async fn errors_keep_the_kind_that_the_server_names() {
         (|| error(404, "not_found"), ErrorKind::NotFound),
         (|| error(409, "bundle_mismatch"), ErrorKind::BundleMismatch),
         (|| error(429, "overloaded"), ErrorKind::Overloaded),
+        (|| error(401, "no_kind_of_ours"), ErrorKind::Unauthorized),
+        (|| error(403, "no_kind_of_ours"), ErrorKind::Unauthorized),
         (
             || error(504, "deadline_exceeded"),
             ErrorKind::DeadlineExceeded,
@@ -172,7 +166,7 @@ async fn errors_keep_the_kind_that_the_server_names() {
 
 #[tokio::test]
 async fn what_is_not_exactly_an_answer_is_none() {
-    let cases: [(&str, Answer); 9] = [
+    let cases: [(&str, Answer); 11] = [
         ("a captive portal", || {
             let page = Response::builder().header("content-type", "text/html; charset=utf-8");
             page.body(full("<html>Please log in</html>")).unwrap()
@@ -187,6 +181,8 @@ async fn what_is_not_exactly_an_answer_is_none() {
             answer.headers_mut().remove("dyno-bundle");
             answer
         }),
+        ("another checksum", || sealed(&logits(), "00000000")),
+        ("no number for a checksum", || sealed(&logits(), "none")),
         ("a byte short", || outputs(full(logits()[1..].to_vec()))),
         ("a byte long", || {
             outputs(full([logits(), vec![0]].concat()))
@@ -233,90 +229,6 @@ async fn an_answer_of_another_bundle_is_a_mismatch() {
     }));
     let error = ask(&server.await).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BundleMismatch, "{error}");
-}
-
-#[tokio::test]
-async fn an_answer_that_breaks_off_is_a_broken_connection() {
-    let server = TestServer::start(Script::Answer(|| {
-        let breaks = std::io::Error::other("the server died");
-        let frames = [Ok(Frame::data(logits()[..5].to_vec().into())), Err(breaks)];
-        outputs(StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync())
-    }));
-    let error = ask(&server.await).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-}
-
-#[tokio::test]
-async fn a_server_that_hangs_up_is_unreachable() {
-    let server = TestServer::start(Script::Hangup).await;
-    let error = ask(&server).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-}
-
-#[tokio::test]
-async fn nobody_listening_is_unreachable() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let transport = HttpTransport::new(&url, Vec::new(), HttpOptions::default()).unwrap();
-    let error = transport
-        .infer(request(BodyKind::Packed, LONG))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-    let error = transport.warm_up().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
-}
-
-#[tokio::test]
-async fn after_a_missed_deadline_the_next_request_opens_another_connection() {
-    let server = TestServer::start(Script::AnswerThePatient(right)).await;
-    let transport = server.transport();
-    transport.warm_up().await.unwrap();
-    let error = transport
-        .infer(request(BodyKind::Packed, SHORT))
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
-    for _ in 0..2 {
-        transport
-            .infer(request(BodyKind::Packed, LONG))
-            .await
-            .unwrap();
-    }
-    assert_eq!(server.connections(), 2, "one left behind, one kept");
-}
-
-#[tokio::test]
-async fn requests_at_once_share_the_connection() {
-    let server = TestServer::start(Script::Answer(right)).await;
-    let transport = server.transport();
-    transport.warm_up().await.unwrap();
-    let requests = (0..32).map(|_| transport.infer(request(BodyKind::Packed, LONG)));
-    for answer in futures_util::future::join_all(requests).await {
-        assert_eq!(answer.unwrap().outputs, [expected()]);
-    }
-    assert_eq!(server.connections(), 1);
-}
-
-#[tokio::test]
-async fn a_client_finishes_from_the_cut_when_its_server_dies_during_the_answer() {
-    let server = TestServer::start(Script::Hangup).await;
-    let device = Arc::new(Device::default());
-    let config = ClientConfig {
-        plan: Some(split(2)),
-        remote_deadline_min: LONG,
-        remote_deadline_max: LONG,
-        ..config()
-    };
-    let transport = Some(Arc::new(server.transport()) as Arc<dyn Transport>);
-    let client = Client::from_parts(manifest(), None, device.clone(), transport, config).unwrap();
-    let inference = client.infer(stage(&client)).await.unwrap();
-    assert_right(&inference);
-    assert_eq!(inference.ran_on, RanOn::Device);
-    assert_eq!(inference.fallback.unwrap().kind, ErrorKind::Unreachable);
-    assert_eq!(*device.runs.lock().unwrap(), [(0, 2), (2, LAST)]);
-    assert_eq!(server.seen.lock().unwrap().len(), 1);
 }
 
 #[test]

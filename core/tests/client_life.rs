@@ -7,7 +7,6 @@ mod client_support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use client_support::{
     Behaviour, Device, LAST, Server, assert_right, client, config, manifest, split, stage,
@@ -171,60 +170,6 @@ async fn calls_that_run_at_once_do_not_mix() {
     }
     assert_eq!(server.calls(), 16);
     assert_eq!(device.node_runs(), [16, 0, 0, 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn calls_that_fail_at_once_are_one_failure() {
-    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
-    let client = client(&device, Some(&server), pinned(split(1))).unwrap();
-    let calls = (0..8).map(|_| {
-        let (client, staged) = (client.clone(), stage(&client));
-        tokio::spawn(async move { client.infer(staged).await })
-    });
-    for call in calls.collect::<Vec<_>>() {
-        assert_right(&call.await.unwrap().unwrap());
-    }
-    assert_eq!(device.node_runs(), [8; LAST]);
-    tokio::time::advance(config().backoff_min).await;
-    server.set(Behaviour::Answers);
-    let next = client.infer(stage(&client)).await.unwrap();
-    assert_eq!(
-        next.ran_on,
-        RanOn::Split,
-        "one back-off of the shortest kind"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hanging_server_costs_its_deadline_and_no_more() {
-    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
-    let client = client(&device, Some(&server), pinned(split(1))).unwrap();
-    let inference = client.infer(stage(&client)).await.unwrap();
-    let deadline = server.requests.lock().unwrap()[0].deadline;
-    let bounds = config();
-    assert!(deadline >= bounds.remote_deadline_min && deadline <= bounds.remote_deadline_max);
-    // Time is the test's own, so this is exact: the deadline and the grace behind it.
-    let network = Duration::from_secs_f64(inference.times.network_ms / 1e3);
-    assert!(network >= deadline && network <= deadline + Duration::from_millis(25));
-    assert!(inference.times.total_ms >= inference.times.network_ms);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_missed_deadline_earns_the_next_request_a_longer_one() {
-    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Hangs));
-    let config = ClientConfig {
-        remote_deadline_min: Duration::from_millis(1),
-        ..pinned(split(1))
-    };
-    let client = client(&device, Some(&server), config).unwrap();
-    for _ in 0..3 {
-        client.infer(stage(&client)).await.unwrap();
-        tokio::time::advance(Duration::from_secs(2)).await;
-    }
-    let requests = server.requests.lock().unwrap();
-    let deadlines: Vec<_> = requests.iter().map(|r| r.deadline).collect();
-    assert_eq!(deadlines.len(), 3);
-    assert!(deadlines.is_sorted_by(|a, b| a < b), "{deadlines:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,6 @@ mod client_support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use client_support::{Behaviour, Device, LAST, Server, assert_right, client, config, split, stage};
 use dyno_core::client::{ClientConfig, ExecutionMode, Outcome, RanOn, Situation};
@@ -200,58 +199,6 @@ async fn a_client_that_could_never_obey_is_not_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_is_left_alone_for_longer_each_time_and_taken_back() {
-    let (device, server) = (
-        Arc::new(Device::default()),
-        Server::new(Behaviour::Fails(ErrorKind::Unreachable)),
-    );
-    let config = in_mode(ExecutionMode::PreferCloud);
-    let client = client(&device, Some(&server), config).unwrap();
-    let mut calls = 0;
-    for wait_ms in [500, 1_000, 2_000] {
-        let asked = client.infer(stage(&client)).await.unwrap();
-        calls += 1;
-        assert_eq!(server.calls(), calls, "asked again after the wait");
-        assert!(asked.bytes_up > 0);
-
-        tokio::time::advance(Duration::from_millis(wait_ms - 1)).await;
-        let spared = client.infer(stage(&client)).await.unwrap();
-        assert_right(&spared);
-        assert_eq!(server.calls(), calls, "left alone for {wait_ms} ms");
-        assert_eq!((spared.plan, spared.bytes_up), (Plan::Device, 0));
-        assert_eq!(spared.fallback.unwrap().kind, ErrorKind::Unreachable);
-        tokio::time::advance(Duration::from_millis(1)).await;
-    }
-    server.set(Behaviour::Answers);
-    for _ in 0..2 {
-        let inference = client.infer(stage(&client)).await.unwrap();
-        assert_eq!(inference.ran_on, RanOn::Server);
-        assert_eq!(inference.fallback, None);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_with_another_bundle_is_asked_once() {
-    for kind in [ErrorKind::BundleMismatch, ErrorKind::NotFound] {
-        let (device, server) = (
-            Arc::new(Device::default()),
-            Server::new(Behaviour::Fails(kind)),
-        );
-        let config = in_mode(ExecutionMode::PreferCloud);
-        let client = client(&device, Some(&server), config).unwrap();
-        for _ in 0..4 {
-            assert_right(&client.infer(stage(&client)).await.unwrap());
-            tokio::time::advance(Duration::from_hours(1)).await;
-        }
-        assert_eq!(server.calls(), 1, "{kind}");
-        device.fails.store(true, Ordering::SeqCst);
-        let error = client.infer(stage(&client)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Runtime);
-        assert_eq!(server.calls(), 1, "{kind}: not even as a last resort");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn when_both_fail_the_error_tells_of_both() {
     for mode in [
         ExecutionMode::Auto,
@@ -273,4 +220,25 @@ async fn when_both_fail_the_error_tells_of_both() {
         );
         assert_eq!(server.calls(), 1, "{mode}: one request, no retry");
     }
+}
+
+#[test]
+fn the_tests_that_the_documentation_of_faults_names_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("docs/faults.md")).unwrap();
+    let mut tests = 0;
+    for quoted in document.split('`').skip(1).step_by(2) {
+        let Some((file, test)) = quoted.split_once("::") else {
+            continue;
+        };
+        let path = match file.strip_prefix("client_") {
+            Some(_) => format!("core/tests/{file}.rs"),
+            None if file.contains('/') => file.to_owned(),
+            None => continue,
+        };
+        let source = std::fs::read_to_string(root.join(path)).expect(quoted);
+        assert!(source.contains(&format!("fn {test}()")), "{quoted}");
+        tests += 1;
+    }
+    assert!(tests >= 40, "only {tests} were found");
 }

@@ -4,8 +4,8 @@ use axum::response::{IntoResponse as _, Response};
 use dyno_core::bundle::{BundleHash, Manifest};
 use dyno_core::client::{Label, top_k};
 use dyno_core::{Error, ErrorKind, Result, Tensor, TensorSpec};
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{HeaderName, StatusCode};
 use serde::Serialize;
 
 use crate::engine::BodyKind;
@@ -13,6 +13,8 @@ use crate::errors::{Failure, json};
 use crate::timing::{Timing, TimingMs};
 
 const OUTPUTS_TYPE: &str = "application/vnd.dyno.outputs";
+/// CRC-32 of the outputs, in hex digits.
+const CHECKSUM: HeaderName = HeaderName::from_static("dyno-crc32");
 const JSON_TYPE: &str = "application/json";
 /// Labels in a JSON answer.
 const TOP: usize = 5;
@@ -104,7 +106,14 @@ impl Payload {
             ms: timing.ms(),
         };
         match self {
-            Self::Outputs(bytes) => return ([(CONTENT_TYPE, OUTPUTS_TYPE)], bytes).into_response(),
+            Self::Outputs(bytes) => {
+                let checksum = format!("{:08x}", crc32fast::hash(&bytes));
+                let headers = [
+                    (CONTENT_TYPE, OUTPUTS_TYPE.to_owned()),
+                    (CHECKSUM, checksum),
+                ];
+                return (headers, bytes).into_response();
+            }
             Self::Top(top) => answer.top = Some(top),
             Self::Shapes(shapes) => {
                 answer.outputs = Some(shapes);

@@ -281,3 +281,32 @@ async fn a_client_that_goes_away_in_the_queue_is_never_run() {
     assert_eq!(first.await.unwrap().unwrap().status(), 200);
     assert_eq!(server.runs.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_probe_is_read_timed_and_forgotten() {
+    let server = start(|_| {}).await;
+    let probe = |bytes: usize| {
+        server
+            .client
+            .post(server.url("/v1/probe"))
+            .body(vec![7; bytes])
+    };
+    for bytes in [0, 1, 64 << 10] {
+        let answer = probe(bytes).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+        assert_eq!(answer.headers()["dyno-load"], "in-flight=1, capacity=4");
+        let timing = answer.headers()["server-timing"].to_str().unwrap();
+        assert!(timing.starts_with("receive;dur="), "{timing}");
+        assert!(answer.bytes().await.unwrap().is_empty());
+    }
+    let too_long = probe((64 << 10) + 1).send().await.unwrap();
+    assert_error(too_long, 413, "too_large").await;
+}
+
+#[tokio::test]
+async fn a_full_server_has_no_room_for_a_probe() {
+    let server = start(|config| config.max_in_flight = NonZeroU16::new(1)).await;
+    let (_answer, _body, _send) = begin(&server, Some("4")).await;
+    let probe = || server.client.post(server.url("/v1/probe")).body("probe");
+    until(async || probe().send().await.unwrap().status() == 503).await;
+}

@@ -29,6 +29,8 @@ async fn a_packed_activation_comes_back_as_outputs_with_times_and_load() {
     );
     assert_eq!(times[3].1, "3.000", "as the engine said");
     let expected: Vec<u8> = LOGITS.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let checksum = format!("{:08x}", crc32fast::hash(&expected));
+    assert_eq!(header("dyno-crc32"), checksum);
     assert_eq!(answer.bytes().await.unwrap(), expected);
 }
 

@@ -47,19 +47,19 @@ pub struct ClientConfig {
     pub precision: Precision,
     /// How they write it.
     pub codec: Codec,
-    /// Shortest time that a request is given, however fast the answer is expected.
-    pub remote_deadline_min: Duration,
-    /// Longest time that a request is given, however slow the answer is expected; also the time
-    /// where nothing but the server can answer. At most [`MAX_REMOTE_DEADLINE`].
+    /// Longest time that a request is given, however slow the answer is expected, even one that
+    /// nobody but the statistics waits for; also the time where nothing but the server can answer.
+    /// Above 0, at most [`MAX_REMOTE_DEADLINE`].
     pub remote_deadline_max: Duration,
     /// What is assumed of the link before anything was sent.
     pub link: LinkPrior,
     /// How many times as fast as the machine that prepared the bundle the server is assumed to be
     /// before it has answered; above 0.
     pub server_speed: f64,
-    /// How long the server is left alone after it failed once.
+    /// How long the server is left alone after it failed once: at least this, at most twice this.
     pub backoff_min: Duration,
-    /// How long it is left alone at most; each failure doubles the time until then.
+    /// How long it is left alone at most, unless it asks for more (`Retry-After`); each failure
+    /// doubles the longest time that may be drawn until then.
     pub backoff_max: Duration,
 }
 
@@ -74,7 +74,6 @@ impl Default for ClientConfig {
             photo: PhotoCodec::WebPLossless,
             precision: Precision::Levels(Levels::EIGHT_BITS),
             codec: Codec::Zstd,
-            remote_deadline_min: Duration::from_millis(200),
             remote_deadline_max: Duration::from_secs(5),
             link: LinkPrior::MOBILE,
             server_speed: 1.0,
@@ -93,15 +92,15 @@ impl ClientConfig {
                 self.top_k
             ));
         }
-        check_bounds(
-            "remote_deadline",
-            self.remote_deadline_min,
-            self.remote_deadline_max,
-        )?;
-        check_bounds("backoff", self.backoff_min, self.backoff_max)?;
-        if self.remote_deadline_max > MAX_REMOTE_DEADLINE {
+        if self.backoff_min.is_zero() || self.backoff_min > self.backoff_max {
             return invalid(format!(
-                "remote_deadline_max must be at most {MAX_REMOTE_DEADLINE:?}, got {:?}",
+                "backoff_min must be above 0 and at most backoff_max, got {:?} and {:?}",
+                self.backoff_min, self.backoff_max
+            ));
+        }
+        if self.remote_deadline_max.is_zero() || self.remote_deadline_max > MAX_REMOTE_DEADLINE {
+            return invalid(format!(
+                "remote_deadline_max must be above 0 and at most {MAX_REMOTE_DEADLINE:?}, got {:?}",
                 self.remote_deadline_max
             ));
         }
@@ -147,15 +146,6 @@ impl ClientConfig {
     }
 }
 
-fn check_bounds(name: &str, min: Duration, max: Duration) -> Result<()> {
-    if min.is_zero() || min > max {
-        return invalid(format!(
-            "{name}_min must be above 0 and at most {name}_max, got {min:?} and {max:?}"
-        ));
-    }
-    Ok(())
-}
-
 fn invalid(message: String) -> Result<()> {
     Err(Error::new(ErrorKind::InvalidArgument, message))
 }
@@ -185,8 +175,7 @@ mod tests {
         let changes: &[Change] = &[
             |c| c.top_k = 0,
             |c| c.top_k = MAX_TOP_K + 1,
-            |c| c.remote_deadline_min = Duration::ZERO,
-            |c| c.remote_deadline_min = c.remote_deadline_max * 2,
+            |c| c.remote_deadline_max = Duration::ZERO,
             |c| c.remote_deadline_max = MAX_REMOTE_DEADLINE * 2,
             |c| c.backoff_min = c.backoff_max * 2,
             |c| c.link.rtt_ms = 0.0,

@@ -5,13 +5,19 @@
 //! cut, so that nothing is computed twice. Which mode does what is data: [`ExecutionMode`] and
 //! `docs/modes.md`.
 
+mod background;
+mod breaker;
 mod config;
-mod holdoff;
+mod exchange;
 mod http;
 mod inference;
 pub mod labels;
+mod learning;
 mod local;
 mod mode;
+mod probe;
+mod random;
+mod remote;
 mod report;
 mod shared;
 mod transport;
@@ -26,13 +32,15 @@ pub use mode::{
     ExecutionMode, First, IfDeviceFails, IfServerFails, ModePolicy, Outcome, Situation, table,
 };
 pub use report::{Fallback, Inference, RanOn, StageTimes};
-pub use transport::{BodyKind, ServerLoad, ServerTiming, TailAnswer, TailRequest, Transport};
+pub use transport::{
+    BodyKind, Probed, ServerLoad, ServerTiming, TailAnswer, TailRequest, Transport,
+};
 
 use crate::Result;
 use crate::bundle::{Bundle, Calibration, Manifest, Profile};
 use crate::pixels::{Frame, Pixels};
 use crate::runtime::Executor;
-use crate::schedule::Explanation;
+use crate::schedule::{Explanation, Network, NetworkKind};
 use shared::Shared;
 
 /// Runs inferences of one model, here and on a server. Cheap to clone; calls may run at once.
@@ -163,6 +171,18 @@ impl Client {
     /// The plan that a call would follow now, every plan it was chosen from, and why.
     pub fn explain(&self) -> Explanation {
         self.shared.explain()
+    }
+
+    /// Tells the client which network carries the default route now, and whether bytes cost money
+    /// there. Call it when that changes, not with every report of the network's strength.
+    ///
+    /// The next request opens a new connection and is planned with what is known of this network;
+    /// failures on the old one are forgotten, refusals are not. Requests under way end, and the
+    /// device goes on in their place; where only the server may answer they are waited for.
+    /// With [`NetworkKind::None`] nothing is sent until another kind is reported: also what an
+    /// app reports while it is in the background.
+    pub fn on_network_changed(&self, kind: NetworkKind, metered: bool) {
+        self.shared.network_changed(Network { kind, metered });
     }
 
     /// Opens the connection and builds the spans of the plan that would be chosen now, so that

@@ -24,6 +24,9 @@ pub struct Inference {
     pub codec: Option<&'static str>,
     /// Bytes of the body that was sent, whether or not it was answered.
     pub bytes_up: usize,
+    /// For how long an answer was waited for before the device was to go on, in milliseconds; none
+    /// if nothing was sent, or only the server may answer.
+    pub resume_after_ms: Option<f64>,
     /// Where the time went.
     pub times: StageTimes,
     /// Why it was not the plan that gave the answer; none if it was.

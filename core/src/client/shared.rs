@@ -3,25 +3,35 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
+use super::background::Background;
+use super::breaker::{Breaker, Held, Pass, Until};
 use super::config::ClientConfig;
-use super::holdoff::HoldOff;
+use super::exchange::{Exchange, Permit};
+use super::learning::Sent;
 use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
+use super::probe;
+use super::random::Random;
 use super::report::Fallback;
-use super::transport::{ServerTiming, Transport};
+use super::transport::Transport;
 use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
 use crate::runtime::Executor;
 use crate::schedule::{
-    Candidate, Estimates, Explanation, LinkSample, PhotoCodec, Plan, Planner, SpacePlan, all_plans,
-    calibrated_plans,
+    Candidate, Estimates, Explanation, Network, NetworkKind, PhotoCodec, Plan, Planner, Probing,
+    SpacePlan, all_plans, calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
-/// A request is given this many times the time it is expected to take, ...
-const DEADLINE_FACTOR: f64 = 3.0;
-/// ... and this much more, in milliseconds, for what no estimate knows.
-const DEADLINE_MARGIN_MS: f64 = 50.0;
+/// Requests that go on after the device has answered, to be measured; more are abandoned.
+const MAX_LATE_REQUESTS: usize = 4;
+/// A late answer is waited for at least this long: a link that has become slow is measured, not
+/// guessed at.
+const MIN_GIVE_UP: Duration = Duration::from_secs(1);
+/// Probes at once.
+const MAX_PROBES: usize = 1;
 
 /// What all clones and calls of a client share.
 pub(super) struct Shared {
@@ -31,20 +41,37 @@ pub(super) struct Shared {
     pub(super) config: ClientConfig,
     pub(super) policy: ModePolicy,
     pub(super) packers: Packers,
-    pub(super) state: Mutex<State>,
+    state: Mutex<State>,
+    pub(super) probes: Background,
+    late_requests: Background,
+    network_changes: watch::Sender<()>,
 }
 
 /// What calls learn from each other. Locked for moments, never across an await.
 pub(super) struct State {
     pub(super) planner: Planner,
-    pub(super) holdoff: HoldOff,
+    pub(super) breaker: Breaker,
+    pub(super) probing: Probing,
+    /// Plans whose messages the server does not take, and what it said.
+    pub(super) refused: Vec<(Plan, ErrorKind)>,
 }
 
 /// How a call begins.
 pub(super) struct Start {
     pub(super) candidate: Candidate,
+    /// Leave to send a request, if the plan sends one and the mode asks for leave.
+    pub(super) permit: Option<Permit>,
     /// Set if the server would have been asked, were it not left alone.
     pub(super) fallback: Option<Fallback>,
+}
+
+/// How long a request is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// Then the device resumes.
+    pub(super) resume_after: Duration,
+    /// Then nobody reads the answer any more.
+    pub(super) give_up_after: Duration,
 }
 
 impl Shared {
@@ -77,7 +104,9 @@ impl Shared {
         }
         let state = State {
             planner: Planner::new(&plans, estimates, config.objective.clone()),
-            holdoff: HoldOff::new(config.backoff_min, config.backoff_max),
+            breaker: Breaker::new(config.backoff_min, config.backoff_max, Random::new()),
+            probing: Probing::default(),
+            refused: Vec::new(),
         };
         Ok(Self {
             manifest,
@@ -87,6 +116,9 @@ impl Shared {
             policy,
             packers: Packers::new(shaping.unwrap_or_default()),
             state: Mutex::new(state),
+            probes: Background::new(MAX_PROBES),
+            late_requests: Background::new(MAX_LATE_REQUESTS),
+            network_changes: watch::Sender::new(()),
         })
     }
 
@@ -102,44 +134,68 @@ impl Shared {
 
     /// Chooses the plan of a call that starts at `now`, and has its spans built if they are not
     /// at hand.
-    pub(super) fn begin(&self, now: Instant) -> Start {
+    pub(super) fn begin(self: &Arc<Self>, now: Instant) -> Start {
         let ready_cuts = self.executor.ready_cuts();
         let mut state = self.state();
         let choice = state.planner.choose(&ready_cuts, now);
-        if choice.best.plan.uses_server()
-            && let Some(held) = self.held(&state, now)
-        {
-            return Start {
-                candidate: state.planner.candidate(Plan::Device, &ready_cuts, now),
-                fallback: Some(held),
-            };
-        }
+        let plan = choice.runnable.plan;
+        let leave = self.leave(&mut state, plan, now);
+        let probe = probe::is_due(self, &mut state, plan, &ready_cuts, now);
+        let instead = match leave {
+            Ok(_) => None,
+            Err(_) => Some(state.planner.candidate(Plan::Device, &ready_cuts, now)),
+        };
         drop(state);
-        if choice.runnable.plan != choice.best.plan
+        if plan != choice.best.plan
             && let Plan::Split { cut, .. } = choice.best.plan
         {
             self.executor.request(cut);
         }
+        if let Some(pass) = probe {
+            probe::send(self, Permit::new(self, pass));
+        }
+        let (permit, fallback) = match leave {
+            Ok(pass) => (pass.map(|pass| Permit::new(self, pass)), None),
+            Err(fallback) => (None, Some(fallback)),
+        };
         Start {
-            candidate: choice.runnable,
-            fallback: None,
+            candidate: instead.unwrap_or(choice.runnable),
+            permit,
+            fallback,
         }
     }
 
-    /// Why the server is left alone at `now`; modes that only the server answers never do.
-    fn held(&self, state: &State, now: Instant) -> Option<Fallback> {
-        let held = match self.policy.if_server_fails {
-            IfServerFails::ResumeOnDevice => state.holdoff.held(now)?,
-            IfServerFails::Fail => return None,
-        };
-        let how_long = match held.remaining {
-            Some(remaining) => format!("for {:.1} s more", remaining.as_secs_f64()),
-            None => "for good".to_owned(),
-        };
-        Some(Fallback {
-            kind: held.after,
-            message: format!("the server is left alone {how_long} after: {}", held.after),
+    /// Leave to send what `plan` sends at `now`, or why the server is left alone. Plans that send
+    /// nothing need none, and modes that only the server answers ask for none.
+    fn leave(&self, state: &mut State, plan: Plan, now: Instant) -> Result<Option<Pass>, Fallback> {
+        let device_goes_on = self.policy.if_server_fails == IfServerFails::ResumeOnDevice;
+        if !plan.uses_server() || !device_goes_on {
+            return Ok(None);
+        }
+        let why_not = |kind, message| Fallback {
+            kind,
+            message,
             from_cut: 0,
+        };
+        if state.is_offline() {
+            let message = "the device has no network".to_owned();
+            return Err(why_not(ErrorKind::Unreachable, message));
+        }
+        if let Some((_, kind)) = state.refused.iter().find(|(refused, _)| *refused == plan) {
+            let message = format!("the server does not take what '{plan}' sends: {kind}");
+            return Err(why_not(*kind, message));
+        }
+        state.breaker.admit(now).map(Some).map_err(|held| {
+            let Held { after, until } = held;
+            let how_long = match until {
+                Until::After(left) => format!("for {:.1} s more", left.as_secs_f64()),
+                Until::TrialEnds => "while one request finds out whether it is back".to_owned(),
+                Until::Forever => "for good".to_owned(),
+            };
+            why_not(
+                after,
+                format!("the server is left alone {how_long} after: {after}"),
+            )
         })
     }
 
@@ -148,62 +204,60 @@ impl Shared {
         self.config.model.as_deref().unwrap_or(&self.manifest.model)
     }
 
-    /// Whether the server refused this bundle.
-    pub(super) fn switched_off(&self) -> bool {
-        let held = self.state().holdoff.held(now());
-        held.is_some_and(|held| held.remaining.is_none())
+    /// Whether the server refused this client for good.
+    pub(super) fn is_switched_off(&self) -> bool {
+        self.state().breaker.off().is_some()
     }
 
-    /// How long a request of `bytes` is given.
-    pub(super) fn deadline(&self, plan: Plan, bytes: usize) -> Duration {
-        let (min, max) = (
-            self.config.remote_deadline_min,
-            self.config.remote_deadline_max,
-        );
-        let now = now();
-        let mut state = self.state();
-        let expected = state.planner.candidate(plan, &[], now);
-        let transfer_ms = state.planner.estimates_mut().link.transfer_ms(bytes, now);
-        let expected_ms = transfer_ms + expected.queue_ms + expected.server_ms;
-        let patience_ms = expected_ms * DEADLINE_FACTOR + DEADLINE_MARGIN_MS;
-        Duration::try_from_secs_f64(patience_ms / 1e3).map_or(max, |d| d.clamp(min, max))
+    /// Whether there is no network.
+    pub(super) fn is_offline(&self) -> bool {
+        self.state().is_offline()
     }
 
-    /// Learns from an answer to `bytes` sent for `plan`.
-    pub(super) fn remote_answered(&self, plan: Plan, sample: LinkSample, timing: &ServerTiming) {
-        let mut state = self.state();
-        state.holdoff.succeeded();
-        let estimates = state.planner.estimates_mut();
-        estimates.link.answered(sample);
-        let ServerTiming {
-            unpack_ms,
-            queue_ms,
-            infer_ms,
-            ..
-        } = *timing;
-        estimates.served(&plan, unpack_ms, queue_ms, infer_ms, now());
+    /// Told of every change of the network from now on.
+    pub(super) fn network_changes(&self) -> watch::Receiver<()> {
+        self.network_changes.subscribe()
     }
 
-    /// Learns from a request sent at `sent` that failed.
-    pub(super) fn remote_failed(&self, error: &Error, sent: Instant) {
-        let now = now();
+    /// The device is on another network.
+    pub(super) fn network_changed(&self, network: Network) {
         let mut state = self.state();
-        let link = &mut state.planner.estimates_mut().link;
-        match error.kind() {
-            ErrorKind::Cancelled => return,
-            ErrorKind::DeadlineExceeded => link.late(0, sent, now),
-            ErrorKind::Unreachable => link.broken(),
-            _ => {}
-        }
-        let switched_off = state.holdoff.failed(error.kind(), sent, now);
+        state.planner.estimates_mut().network_changed(network);
+        state.breaker.network_changed();
+        state.probing = Probing::default();
         drop(state);
-        if switched_off {
-            log::warn!(
-                "the server does not have this bundle of {}; this client leaves it alone: {error}",
-                self.manifest.model
-            );
-        } else {
-            log::info!("the server failed ({}): {error}", error.kind());
+        if let Some(transport) = &self.transport {
+            transport.network_changed();
+        }
+        // Last: the calls that go on now find everything above in place.
+        self.network_changes.send_replace(());
+    }
+
+    /// How long a request of `bytes` is waited for by a call that has taken `spent_ms` so far.
+    pub(super) fn patience(&self, plan: &Plan, bytes: usize, spent_ms: f64) -> Waits {
+        let limit_ms = self.config.objective.limits.latency_ms;
+        let left_ms = limit_ms.map(|limit_ms| limit_ms - spent_ms);
+        let state = self.state();
+        let estimates = state.planner.estimates();
+        let patience = estimates.patience(plan, bytes, left_ms, now());
+        let longest = self.config.remote_deadline_max;
+        let bounded = |ms: f64| {
+            Duration::try_from_secs_f64(ms / 1e3).map_or(longest, |wait| wait.min(longest))
+        };
+        Waits {
+            resume_after: bounded(patience.resume_after_ms),
+            give_up_after: bounded(patience.give_up_after_ms).max(MIN_GIVE_UP.min(longest)),
+        }
+    }
+
+    /// The device has answered: the request goes on, so that its late answer is measured.
+    pub(super) fn goes_on_late(&self, request: Exchange) {
+        let is_measured = self.late_requests.spawn(async move {
+            // Its end has been learnt from; nobody reads the answer.
+            let _ = request.await;
+        });
+        if !is_measured {
+            log::debug!("a late request is abandoned: {MAX_LATE_REQUESTS} others are waited for");
         }
     }
 
@@ -212,7 +266,14 @@ impl Shared {
         let Some(transport) = &self.transport else {
             return Ok(());
         };
-        let sent = now();
+        if self.is_offline() {
+            return Err(no_network());
+        }
+        let request = Sent {
+            plan: None,
+            bytes: 0,
+            at: now(),
+        };
         match transport.warm_up().await {
             Ok(rtt) => {
                 let mut state = self.state();
@@ -221,7 +282,7 @@ impl Shared {
                 Ok(())
             }
             Err(error) => {
-                self.remote_failed(&error, sent);
+                self.remote_failed(&request, &error);
                 Err(error)
             }
         }
@@ -239,6 +300,20 @@ impl Shared {
         let executor = self.executor.clone();
         off_thread(move || executor.prepare(cut)).await
     }
+}
+
+impl State {
+    pub(super) fn is_offline(&self) -> bool {
+        self.planner.estimates().network().kind == NetworkKind::None
+    }
+}
+
+/// Why nothing is sent where there is no network.
+pub(super) fn no_network() -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        "the device has no network: nothing is sent until on_network_changed reports one",
+    )
 }
 
 /// The calibration and the loss that it must keep, where there is one.

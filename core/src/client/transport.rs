@@ -30,6 +30,18 @@ pub trait Transport: Send + Sync + 'static {
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         Box::pin(std::future::ready(Ok(None)))
     }
+
+    /// Sends so many bytes that mean nothing, to learn what the link is worth now; none if this
+    /// transport cannot.
+    ///
+    /// Fails like [`infer`](Self::infer). A server that knows no probes has not refused anything.
+    fn probe(&self, _bytes: usize) -> BoxFuture<'_, Result<Option<Probed>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The device is on another network: connections over the old one are of no use any more, and
+    /// must not delay the next request.
+    fn network_changed(&self) {}
 }
 
 /// What crosses the cut.
@@ -88,6 +100,15 @@ impl ServerTiming {
     pub fn total_ms(&self) -> f64 {
         self.receive_ms + self.unpack_ms + self.queue_ms + self.infer_ms
     }
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy)]
+pub struct Probed {
+    /// From sending it to its answer.
+    pub wall: Duration,
+    /// Times that the server measured; 0 where it could only be asked whether it lives.
+    pub timing: ServerTiming,
 }
 
 /// How busy the server was when it answered.

@@ -9,6 +9,7 @@
     reason = "a module of several test programs, each of which uses its own part"
 )]
 
+pub mod chaos;
 pub mod http;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,8 +18,8 @@ use std::time::Duration;
 
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Profile, Provenance};
 use dyno_core::client::{
-    BodyKind, Client, ClientConfig, Inference, ServerLoad, ServerTiming, Staged, TailAnswer,
-    TailRequest, Transport,
+    BodyKind, Client, ClientConfig, Inference, Probed, ServerLoad, ServerTiming, Staged,
+    TailAnswer, TailRequest, Transport,
 };
 use dyno_core::pixels::{Colour, Fit, Frame, Layout, PixelFormat, Pixels, Preprocess};
 use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
@@ -154,6 +155,8 @@ pub struct Device {
     pub requested: Mutex<Vec<usize>>,
     pub prepared: Mutex<Vec<usize>>,
     pub fails: AtomicBool,
+    /// Fails behind cut 0 alone.
+    pub fails_tails: AtomicBool,
     /// Only the ends are at hand.
     pub cold: AtomicBool,
 }
@@ -195,6 +198,9 @@ impl Executor for Device {
             return Err(Error::new(ErrorKind::Runtime, "the device is broken"));
         }
         let from = input.cut;
+        if from > 0 && self.fails_tails.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Runtime, "the device is broken"));
+        }
         assert!(from < to, "a run from {from} to {to} computes nothing");
         self.runs.lock().unwrap().push((from, to));
         let input = input.into_tensors()?.remove(0);
@@ -209,7 +215,11 @@ impl Executor for Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Answers,
+    AnswersAfter(Duration),
     Fails(ErrorKind),
+    FailsAfter(Duration, ErrorKind),
+    /// Has no room, and says for how long.
+    Full(Duration),
     Hangs,
     /// Answers with outputs of another shape.
     Garbage,
@@ -220,6 +230,8 @@ pub struct Server {
     pub behaviour: Mutex<Behaviour>,
     pub calls: AtomicUsize,
     pub warm_ups: AtomicUsize,
+    pub network_changes: AtomicUsize,
+    pub probes: AtomicUsize,
     pub requests: Mutex<Vec<TailRequest>>,
     /// Futures dropped before their end.
     pub abandoned: AtomicUsize,
@@ -233,6 +245,8 @@ impl Server {
             behaviour: Mutex::new(behaviour),
             calls: AtomicUsize::new(0),
             warm_ups: AtomicUsize::new(0),
+            network_changes: AtomicUsize::new(0),
+            probes: AtomicUsize::new(0),
             requests: Mutex::default(),
             abandoned: AtomicUsize::new(0),
             arrived: tokio::sync::Notify::new(),
@@ -252,7 +266,16 @@ impl Server {
         let behaviour = *self.behaviour.lock().unwrap();
         match behaviour {
             Behaviour::Answers => compute_tail(&request),
-            Behaviour::Fails(kind) => Err(Error::new(kind, format!("the server says {kind}"))),
+            Behaviour::AnswersAfter(wait) => {
+                tokio::time::sleep(wait.saturating_sub(RTT)).await;
+                compute_tail(&request)
+            }
+            Behaviour::Fails(kind) => Err(says(kind)),
+            Behaviour::FailsAfter(wait, kind) => {
+                tokio::time::sleep(wait.saturating_sub(RTT)).await;
+                Err(says(kind))
+            }
+            Behaviour::Full(wait) => Err(says(ErrorKind::Overloaded).with_retry_after(Some(wait))),
             Behaviour::Hangs => std::future::pending().await,
             Behaviour::Garbage => {
                 let mut answer = compute_tail(&request)?;
@@ -293,9 +316,39 @@ impl Transport for Server {
             }
         })
     }
+
+    fn probe(&self, _bytes: usize) -> BoxFuture<'_, Result<Option<Probed>>> {
+        Box::pin(async {
+            self.probes.fetch_add(1, Ordering::SeqCst);
+            let sent = tokio::time::Instant::now();
+            tokio::time::sleep(RTT).await;
+            let behaviour = *self.behaviour.lock().unwrap();
+            match behaviour {
+                Behaviour::Fails(kind) => return Err(says(kind)),
+                Behaviour::Hangs => return std::future::pending().await,
+                Behaviour::AnswersAfter(wait) => tokio::time::sleep(wait).await,
+                _ => {}
+            }
+            Ok(Some(Probed {
+                wall: sent.elapsed(),
+                timing: ServerTiming {
+                    receive_ms: 0.5,
+                    ..ServerTiming::default()
+                },
+            }))
+        })
+    }
+
+    fn network_changed(&self) {
+        self.network_changes.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
-fn compute_tail(request: &TailRequest) -> Result<TailAnswer> {
+fn says(kind: ErrorKind) -> Error {
+    Error::new(kind, format!("the server says {kind}"))
+}
+
+pub fn compute_tail(request: &TailRequest) -> Result<TailAnswer> {
     let manifest = manifest();
     assert_eq!(request.model, manifest.model);
     assert_eq!(request.bundle, manifest.hash);

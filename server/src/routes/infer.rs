@@ -12,11 +12,11 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use dyno_core::ErrorKind;
 use dyno_core::bundle::BundleHash;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::{App, BUNDLE, LOAD, single};
+use super::{App, BUNDLE, LOAD, SERVER_TIMING, content_length, single};
 use crate::answer::{self, Answer};
 use crate::body;
 use crate::engine::{BodyKind, work};
@@ -100,10 +100,7 @@ async fn run(
     computed.place.leave();
     Ok((
         [
-            (
-                HeaderName::from_static("server-timing"),
-                timing.server_timing(),
-            ),
+            (SERVER_TIMING, timing.server_timing()),
             (LOAD, load.header()),
             (BUNDLE, hash.to_string()),
         ],
@@ -198,31 +195,12 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
 }
 
 fn length(headers: &HeaderMap, limits: Limits, kind: BodyKind) -> Result<usize, Failure> {
-    let text = single(headers, &CONTENT_LENGTH)?.ok_or_else(|| {
-        Failure::new(
-            StatusCode::LENGTH_REQUIRED,
-            ErrorKind::InvalidArgument,
-            "the request needs a content-length",
-        )
-    })?;
     let limit = match kind {
         BodyKind::Packed => limits.max_activation_bytes,
         BodyKind::Photo => limits.max_photo_bytes,
         BodyKind::StagedPhoto => limits.max_staged_photo_bytes,
     };
-    // HTTP/2's own reading of the header has let nothing but digits through.
-    let length = text
-        .parse::<u64>()
-        .map_err(|_| invalid("the content-length is not a number"))?;
-    usize::try_from(length)
-        .ok()
-        .filter(|length| *length <= limit)
-        .ok_or_else(|| {
-            Failure::of(
-                ErrorKind::TooLarge,
-                format!("a body of {length} bytes is over the limit of {limit} for this model"),
-            )
-        })
+    content_length(headers, limit)
 }
 
 fn invalid(text: &str) -> Failure {

@@ -3,6 +3,7 @@
 mod health;
 mod infer;
 mod models;
+mod probe;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use axum::extract::{DefaultBodyLimit, Path};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use dyno_core::ErrorKind;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -25,6 +27,8 @@ use crate::stall;
 
 /// Hash of the bundle: demanded of packed requests, stated in answers.
 const BUNDLE: HeaderName = HeaderName::from_static("dyno-bundle");
+/// Where the time went.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// How busy the server is.
 const LOAD: HeaderName = HeaderName::from_static("dyno-load");
 
@@ -76,6 +80,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{model}", get(models::metadata))
         .route("/v1/models/{model}/bundle", get(models::download))
         .route("/v1/models/{model}/infer", post(infer::infer))
+        .route("/v1/probe", post(probe::probe))
         .route("/v2/health/live", get(health::live))
         .route("/v2/health/ready", get(health::ready))
         .fallback(async || Failure::of(ErrorKind::NotFound, "there is no such path here"))
@@ -106,4 +111,31 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
             format!("the {name} header must be given once, in plain ASCII"),
         )),
     }
+}
+
+/// The length that a request's headers promise, at most `limit` bytes.
+fn content_length(headers: &HeaderMap, limit: usize) -> Result<usize, Failure> {
+    let text = single(headers, &CONTENT_LENGTH)?.ok_or_else(|| {
+        Failure::new(
+            StatusCode::LENGTH_REQUIRED,
+            ErrorKind::InvalidArgument,
+            "the request needs a content-length",
+        )
+    })?;
+    // HTTP/2's own reading of the header has let nothing but digits through.
+    let length = text.parse::<u64>().map_err(|_| {
+        Failure::of(
+            ErrorKind::InvalidArgument,
+            "the content-length is not a number",
+        )
+    })?;
+    usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= limit)
+        .ok_or_else(|| {
+            Failure::of(
+                ErrorKind::TooLarge,
+                format!("a body of {length} bytes is over the limit of {limit} here"),
+            )
+        })
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dyno_core::Result;
-use dyno_core::client::{HttpTransport, ServerTiming, TailAnswer, TailRequest, Transport};
+use dyno_core::client::{HttpTransport, Probed, ServerTiming, TailAnswer, TailRequest, Transport};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -43,5 +43,13 @@ impl Transport for Observed {
 
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         self.transport.warm_up()
+    }
+
+    fn probe(&self, bytes: usize) -> BoxFuture<'_, Result<Option<Probed>>> {
+        self.transport.probe(bytes)
+    }
+
+    fn network_changed(&self) {
+        self.transport.network_changed();
     }
 }

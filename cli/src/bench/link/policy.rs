@@ -53,7 +53,8 @@ impl FromStr for Policy {
                     let codec: PhotoCodec = codec.parse()?;
                     (ExecutionMode::OnlyCloud, Some(Plan::Photo(codec)))
                 }
-                (_, Some(split)) => (ExecutionMode::Auto, Some(self::split(split)?)),
+                // A rival that has no device to go on without an answer.
+                (_, Some(split)) => (ExecutionMode::OnlyCloud, Some(self::split(split)?)),
                 _ => return Err(unknown(text)),
             },
         };
@@ -115,13 +116,13 @@ mod tests {
             ("server_jpeg:75", M::OnlyCloud, Some("photo jpeg:75"), true),
             (
                 "split:3:16:zstd",
-                M::Auto,
+                M::OnlyCloud,
                 Some("split at 3, 16 levels, zstd"),
                 true,
             ),
             (
                 "split:3:raw:lz4",
-                M::Auto,
+                M::OnlyCloud,
                 Some("split at 3, fp32, lz4"),
                 true,
             ),

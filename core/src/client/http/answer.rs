@@ -7,9 +7,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
-use super::{BUNDLE_HEADER, OUTPUTS_TYPE, headers};
+use super::{BUNDLE_HEADER, CHECKSUM_HEADER, OUTPUTS_TYPE, headers};
 use crate::bundle::BundleHash;
-use crate::client::TailAnswer;
+use crate::client::{ServerTiming, TailAnswer};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 
 /// Most bytes read of an error.
@@ -54,12 +54,8 @@ pub(super) async fn read(
     mut response: Response,
     expected: &Expected<'_>,
 ) -> Result<TailAnswer, Failure> {
-    let status = response.status();
-    if status != StatusCode::OK {
-        let is_json = content_type(response.headers()) == "application/json";
-        let body = read_at_most(&mut response, MAX_ERROR_BYTES).await?;
-        let body = body.filter(|_| is_json).unwrap_or_default();
-        return Err(Failure::Answer(refusal(status, &body)));
+    if response.status() != StatusCode::OK {
+        return Err(refused(response).await?);
     }
     check_head(&response, expected)?;
     let length = expected.outputs.iter().map(TensorSpec::bytes).sum();
@@ -77,11 +73,32 @@ pub(super) async fn read(
             )));
         }
     };
+    check_sum(response.headers(), &body)?;
     Ok(TailAnswer {
         outputs: decode(&body, expected.outputs).map_err(Failure::Answer)?,
         timing: headers::timing(response.headers()),
         load: headers::load(response.headers()),
     })
+}
+
+/// The server's times in its answer to a probe; none if it knows no probes.
+pub(super) async fn read_probe(response: Response) -> Result<Option<ServerTiming>, Failure> {
+    match response.status() {
+        StatusCode::NO_CONTENT => Ok(Some(headers::timing(response.headers()))),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+        _ => Err(refused(response).await?),
+    }
+}
+
+/// Reads what was answered in place of an answer.
+async fn refused(mut response: Response) -> Result<Failure, Failure> {
+    let status = response.status();
+    let is_json = content_type(response.headers()) == "application/json";
+    let retry_after = headers::retry_after(response.headers()).filter(|_| may_ask(status));
+    let body = read_at_most(&mut response, MAX_ERROR_BYTES).await?;
+    let body = body.filter(|_| is_json).unwrap_or_default();
+    let error = refusal(status, &body).with_retry_after(retry_after);
+    Ok(Failure::Answer(error))
 }
 
 /// Refuses, before its body is read, what cannot be the answer.
@@ -105,6 +122,23 @@ fn check_head(response: &Response, expected: &Expected<'_>) -> Result<(), Failur
         ))),
         None => Err(Failure::protocol("the answer does not name its bundle")),
     }
+}
+
+/// Refuses a body that is not what the server sent. Servers of before the header send none.
+fn check_sum(headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
+    let Some(header) = headers.get(CHECKSUM_HEADER) else {
+        return Ok(());
+    };
+    let promised = header
+        .to_str()
+        .ok()
+        .and_then(|text| u32::from_str_radix(text, 16).ok());
+    if promised == Some(crc32fast::hash(body)) {
+        return Ok(());
+    }
+    Err(Failure::protocol(
+        "the answer is damaged: it does not have the checksum that it names",
+    ))
 }
 
 fn content_type(headers: &HeaderMap) -> String {
@@ -147,6 +181,14 @@ fn decode(body: &[u8], specs: &[TensorSpec]) -> Result<Vec<Tensor>> {
         .collect()
 }
 
+/// Whether a server that answers with `status` may ask to be left alone for a while.
+fn may_ask(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    )
+}
+
 /// Body of every error of a DynO server.
 #[derive(Deserialize)]
 struct ErrorBody {
@@ -187,6 +229,7 @@ fn kind_of_server(status: StatusCode) -> ErrorKind {
 /// and bundles, and must not keep this client from its server for good.
 fn kind_of_stranger(status: StatusCode) -> ErrorKind {
     match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Unauthorized,
         StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => ErrorKind::DeadlineExceeded,
         StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::TooLarge,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ErrorKind::Overloaded,
@@ -219,6 +262,8 @@ mod tests {
     fn a_kind_of_a_newer_server_is_known_by_its_status() {
         for (status, kind) in [
             (400, ErrorKind::InvalidArgument),
+            (401, ErrorKind::Unauthorized),
+            (403, ErrorKind::Unauthorized),
             (404, ErrorKind::NotFound),
             (408, ErrorKind::DeadlineExceeded),
             (409, ErrorKind::BundleMismatch),

@@ -9,10 +9,15 @@ use reqwest::{Certificate, Client};
 use super::HttpOptions;
 use crate::{Error, ErrorKind, Result};
 
-/// While a request is open, a ping goes out this often ...
+/// While a request is open, a ping goes out this often (an idle connection is left in peace: its
+/// pings would wake the radio) ...
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// ... and the connection is given up if one stays unanswered for this long.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What was sent and stays unacknowledged for this long ends the connection: a network that drops
+/// everything is noticed even where no ping is due.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection unused for this long is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -52,8 +57,18 @@ impl Connection {
         if current.1 != generation {
             return;
         }
+        self.replace(&mut current);
+    }
+
+    /// Replaces the client, whichever it is.
+    pub(super) fn renew_current(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.replace(&mut current);
+    }
+
+    fn replace(&self, current: &mut (Client, u64)) {
         match build(self.secure, &self.options) {
-            Ok(client) => *current = (client, generation + 1),
+            Ok(client) => *current = (client, current.1 + 1),
             Err(error) => log::warn!("keeping a suspect connection: {error}"),
         }
     }
@@ -71,6 +86,8 @@ fn build(secure: bool, options: &HttpOptions) -> Result<Client> {
         .redirect(Policy::none())
         .referer(false)
         .no_proxy();
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    let builder = builder.tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
     let builder = match &options.root_certificate {
         Some(pem) => builder.tls_certs_only(certificates(pem)?),
         None if secure => builder,

@@ -1,6 +1,8 @@
 //! What the server says about its times and its load, read from headers nobody has to send.
 
-use reqwest::header::{HeaderMap, HeaderName};
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::client::{ServerLoad, ServerTiming};
 
@@ -45,6 +47,13 @@ pub(super) fn load(headers: &HeaderMap) -> ServerLoad {
         }
     }
     load
+}
+
+/// For how long the server asks to be left alone, where it names seconds. A date would be compared
+/// with a clock that may be anything, and is not read.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    seconds.parse().ok().map(Duration::from_secs)
 }
 
 fn fields<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
@@ -97,6 +106,16 @@ mod tests {
             "receive;dur=-1, unpack;dur=NaN, queue;dur=inf, infer;dur=1e12, infer, ;dur=3, infer;dur=",
         )]));
         assert_eq!(timing, ServerTiming::default());
+    }
+
+    #[test]
+    fn a_server_may_ask_to_be_left_alone_for_seconds_only() {
+        let asked = |value| retry_after(&headers(&[(RETRY_AFTER, value)]));
+        assert_eq!(asked("120"), Some(Duration::from_mins(2)));
+        for nonsense in ["-1", "1.5", "soon", "Fri, 31 Dec 1999 23:59:59 GMT", ""] {
+            assert_eq!(asked(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]

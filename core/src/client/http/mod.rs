@@ -10,13 +10,14 @@ mod headers;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use self::answer::{Expected, Failure};
 use self::connection::Connection;
-use super::{BodyKind, TailAnswer, TailRequest, Transport};
+use super::{BodyKind, Probed, TailAnswer, TailRequest, Transport};
 use crate::{Error, ErrorKind, Result, TensorSpec};
 
 /// Media type of a packed activation.
@@ -25,12 +26,18 @@ const ACTIVATION_TYPE: &str = "application/vnd.dyno.activation";
 const OUTPUTS_TYPE: &str = "application/vnd.dyno.outputs";
 /// Hash of the bundle, in requests and answers.
 const BUNDLE_HEADER: &str = "dyno-bundle";
+/// CRC-32 of an answer's body, in hex digits.
+const CHECKSUM_HEADER: &str = "dyno-crc32";
 /// Says that a photo already has the model's size.
 const PHOTO_HEADER: &str = "dyno-photo";
 /// Milliseconds after which the server may drop the request.
 const DEADLINE_HEADER: &str = "dyno-deadline-ms";
-/// Longest time for opening the connection ahead of need.
+/// Longest time for opening the connection ahead of need, and for a probe.
 const WARM_UP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest body of a probe that servers take.
+const MAX_PROBE_BYTES: usize = 64 << 10;
+/// What a probe is made of.
+static NOTHING: [u8; MAX_PROBE_BYTES] = [0; MAX_PROBE_BYTES];
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -143,8 +150,39 @@ impl HttpTransport {
             self.check_live(&client).await?;
             Ok(sent.elapsed())
         };
-        let failure = match tokio::time::timeout(WARM_UP_TIMEOUT, both).await {
-            Ok(Ok(rtt)) => return Ok(rtt),
+        self.soon(both, generation).await
+    }
+
+    async fn send_probe(&self, bytes: usize) -> Result<Probed> {
+        let (client, generation) = self.connection.current();
+        let body = NOTHING.get(..bytes).unwrap_or(&NOTHING);
+        let exchange = async {
+            let mut sent = tokio::time::Instant::now();
+            let post = client
+                .post(self.url(["v1", "probe"]))
+                .body(Bytes::from_static(body));
+            let response = post.send().await.map_err(|e| Failure::connection(&e))?;
+            let timing = answer::read_probe(response).await?;
+            if timing.is_none() {
+                sent = tokio::time::Instant::now();
+                self.check_live(&client).await?;
+            }
+            Ok(Probed {
+                wall: sent.elapsed(),
+                timing: timing.unwrap_or_default(),
+            })
+        };
+        self.soon(exchange, generation).await
+    }
+
+    /// What comes of something small.
+    async fn soon<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, Failure>>,
+        generation: u64,
+    ) -> Result<T> {
+        let failure = match tokio::time::timeout(WARM_UP_TIMEOUT, exchange).await {
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::Connection(Error::new(
                 ErrorKind::Unreachable,
@@ -171,13 +209,18 @@ impl HttpTransport {
 
     /// Has the next request open another connection if this one is to blame.
     fn settle(&self, failure: Failure, generation: u64) -> Error {
-        match failure {
-            Failure::Answer(error) => error,
-            Failure::Connection(error) => {
-                self.connection.renew(generation);
-                error
+        let (error, is_suspect) = match failure {
+            // What was damaged once may be so from here on: headers refer to earlier ones.
+            Failure::Answer(error) => {
+                let is_damaged = error.kind() == ErrorKind::Protocol;
+                (error, is_damaged)
             }
+            Failure::Connection(error) => (error, true),
+        };
+        if is_suspect {
+            self.connection.renew(generation);
         }
+        error
     }
 
     fn url<const N: usize>(&self, segments: [&str; N]) -> Url {
@@ -196,6 +239,14 @@ impl Transport for HttpTransport {
 
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         Box::pin(async { self.open().await.map(Some) })
+    }
+
+    fn probe(&self, bytes: usize) -> BoxFuture<'_, Result<Option<Probed>>> {
+        Box::pin(async move { self.send_probe(bytes).await.map(Some) })
+    }
+
+    fn network_changed(&self) {
+        self.connection.renew_current();
     }
 }
 

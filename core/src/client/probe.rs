@@ -1,0 +1,83 @@
+//! The probes that calls send along in the background, while their plan stays on the device.
+//!
+//! When one is due is [`Probing`](crate::schedule::Probing)'s to say; here it is sent and learnt
+//! from.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::breaker::Pass;
+use super::exchange::Permit;
+use super::learning::Sent;
+use super::shared::{Shared, State};
+use super::transport::Probed;
+use super::{ms, now};
+use crate::schedule::{LinkSample, PROBE_BYTES, Plan};
+use crate::{Error, ErrorKind, Result};
+
+/// Longest time for a probe to be answered; transports report a silent server before that.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Leave for a probe, if a call at `now` that follows `plan` is to send one along.
+pub(super) fn is_due(
+    client: &Shared,
+    state: &mut State,
+    plan: Plan,
+    ready_cuts: &[usize],
+    now: Instant,
+) -> Option<Pass> {
+    let is_due = client.transport.is_some()
+        && !state.is_offline()
+        && state.probing.is_due(&state.planner, &plan, ready_cuts, now);
+    is_due.then(|| state.breaker.admit(now).ok()).flatten()
+}
+
+/// Sends a probe and learns from its end. It ends with the client, and with the network.
+pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
+    let Some(transport) = client.transport.clone() else {
+        return;
+    };
+    let mut network = client.network_changes();
+    let weak = Arc::downgrade(client);
+    client.probes.spawn(async move {
+        let _permit = permit;
+        let sent = Sent {
+            plan: None,
+            bytes: PROBE_BYTES,
+            at: now(),
+        };
+        let probed = tokio::select! {
+            biased;
+            _ = network.changed() => return,
+            probed = tokio::time::timeout(PROBE_TIMEOUT, transport.probe(PROBE_BYTES)) => probed,
+        };
+        let probed = probed.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                format!("no answer to a probe within {PROBE_TIMEOUT:?}"),
+            ))
+        });
+        if let Some(client) = weak.upgrade() {
+            learn(&client, &probed, &sent);
+        }
+    });
+}
+
+fn learn(client: &Shared, probed: &Result<Option<Probed>>, sent: &Sent) {
+    match probed {
+        Ok(Some(Probed { wall, timing })) => {
+            let sample = LinkSample {
+                bytes: sent.bytes,
+                sent: sent.at,
+                wall_ms: ms(*wall),
+                receive_ms: timing.receive_ms,
+                server_ms: timing.total_ms(),
+            };
+            let mut state = client.state();
+            state.breaker.answered(sent.at);
+            state.planner.estimates_mut().link.answered(sample);
+        }
+        Ok(None) => {}
+        Err(error) => client.remote_failed(sent, error),
+    }
+}

@@ -1,0 +1,171 @@
+//! The second stage of a call: a request that the device races once it is late.
+//!
+//! The device still holds the activation it sent. Until the answer is late, only the request is
+//! waited for; from then on the device computes the rest while the request stays alive, and the
+//! first good answer wins. Where that is the device's, the request goes on without the call, so
+//! that a late answer is measured and one that never comes is counted.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::exchange::{self, Answered, Exchange, Permit};
+use super::inference::Call;
+use super::local::{self, Finished, Rest};
+use super::{BodyKind, Fallback, IfServerFails, Inference, RanOn, ms, now};
+use crate::schedule::Plan;
+use crate::{Error, ErrorKind, Result};
+
+/// A call whose device stage is done: what is to be sent, and what is left to compute without an
+/// answer.
+pub(super) struct Pending {
+    pub(super) call: Call,
+    pub(super) body: Bytes,
+    pub(super) kind: BodyKind,
+    pub(super) rest: Rest,
+    pub(super) permit: Option<Permit>,
+}
+
+impl Pending {
+    /// Sends, races, and reports. Dropping the future cancels the request and the span under way.
+    pub(super) async fn answer(self) -> Result<Inference> {
+        let Self {
+            mut call,
+            body,
+            kind,
+            rest,
+            permit,
+        } = self;
+        let may_resume = call.client.policy.if_server_fails == IfServerFails::ResumeOnDevice;
+        let patience = call
+            .client
+            .patience(&call.plan, body.len(), call.spent_ms());
+        call.bytes_up = body.len();
+        call.resume_after_ms = may_resume.then(|| ms(patience.resume_after));
+        let outgoing = exchange::Outgoing {
+            plan: call.plan,
+            body,
+            kind,
+            give_up: if may_resume {
+                patience.give_up_after
+            } else {
+                call.client.config.remote_deadline_max
+            },
+            permit,
+        };
+        let sent = now();
+        let mut request = exchange::send(&call.client, outgoing);
+        let answer = if may_resume {
+            tokio::time::timeout(patience.resume_after, &mut request).await
+        } else {
+            Ok(request.as_mut().await)
+        };
+        match answer {
+            Ok(Ok(answered)) => Ok(call.answered(answered)),
+            Ok(Err(error)) => {
+                call.times.network_ms += ms(now().saturating_duration_since(sent));
+                call.resume(error, rest).await
+            }
+            Err(_) => call.race(request, rest, patience.resume_after).await,
+        }
+    }
+}
+
+impl Call {
+    /// The answer is late: whoever has one first now, the device or the server, wins.
+    async fn race(
+        mut self,
+        mut request: Exchange,
+        rest: Rest,
+        waited: Duration,
+    ) -> Result<Inference> {
+        let (client, cancel) = (self.client.clone(), self.cancel.clone());
+        let mut device = Box::pin(local::off_thread(move || {
+            local::finish(&client, rest, &cancel)
+        }));
+        tokio::select! {
+            biased;
+            answer = &mut request => match answer {
+                // The end of the call cancels the span under way.
+                Ok(answered) => Ok(self.answered(answered)),
+                Err(error) => {
+                    self.times.network_ms += ms(waited);
+                    let finished = device.await;
+                    self.resumed(&error, finished)
+                }
+            },
+            finished = &mut device => match finished {
+                Ok(finished) => {
+                    self.times.network_ms += ms(waited);
+                    self.client.goes_on_late(request);
+                    Ok(self.was_faster(finished, waited))
+                }
+                Err(local) if local.kind() == ErrorKind::Cancelled => Err(local),
+                // Nobody else is left.
+                Err(local) => match request.await {
+                    Ok(answered) => Ok(self.answered(answered)),
+                    Err(error) => self.resumed(&error, Err(local)),
+                },
+            },
+        }
+    }
+
+    fn was_faster(mut self, finished: Finished, waited: Duration) -> Inference {
+        self.fallback = Some(Fallback {
+            kind: ErrorKind::DeadlineExceeded,
+            message: format!(
+                "no answer within {:.0} ms, and the device was faster from there",
+                ms(waited)
+            ),
+            from_cut: finished.from_cut,
+        });
+        self.finished_here(finished)
+    }
+
+    /// The server failed: the device computes what is left, if the mode allows it.
+    pub(super) async fn resume(self, error: Error, rest: Rest) -> Result<Inference> {
+        let must_fail = self.client.policy.if_server_fails == IfServerFails::Fail;
+        if must_fail || error.kind() == ErrorKind::Cancelled {
+            return Err(error);
+        }
+        let (client, cancel) = (self.client.clone(), self.cancel.clone());
+        let finished = local::off_thread(move || local::finish(&client, rest, &cancel)).await;
+        self.resumed(&error, finished)
+    }
+
+    fn resumed(mut self, error: &Error, finished: Result<Finished>) -> Result<Inference> {
+        match finished {
+            Ok(finished) => {
+                self.fallback = Some(Fallback {
+                    kind: error.kind(),
+                    message: error.to_string(),
+                    from_cut: finished.from_cut,
+                });
+                Ok(self.finished_here(finished))
+            }
+            Err(local) if local.kind() == ErrorKind::Cancelled => Err(local),
+            Err(local) => Err(Error::new(
+                local.kind(),
+                format!("the server failed ({error}), then the device did: {local}"),
+            )),
+        }
+    }
+
+    /// The server's answer is the call's.
+    pub(super) fn answered(mut self, answered: Answered) -> Inference {
+        let Answered { answer, wall_ms } = answered;
+        let timing = &answer.timing;
+        let server_ms = timing.unpack_ms + timing.infer_ms;
+        self.times.network_ms += (wall_ms - server_ms - timing.queue_ms).max(0.0);
+        self.times.queue_ms += timing.queue_ms;
+        self.times.server_ms += server_ms;
+        let started = std::time::Instant::now();
+        let top = local::labels(&self.client, &answer.outputs);
+        self.times.post_ms += ms(started.elapsed());
+        let ran_on = match self.plan {
+            Plan::Split { cut, .. } if cut > 0 => RanOn::Split,
+            Plan::Device | Plan::Photo(_) | Plan::Split { .. } => RanOn::Server,
+        };
+        self.report(answer.outputs, top, ran_on)
+    }
+}
