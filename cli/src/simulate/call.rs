@@ -66,7 +66,7 @@ pub(super) trait Policy {
         _plan: &Plan,
         _bytes: usize,
         _sent_ms: f64,
-        _spent_ms: f64,
+        _used_ms: f64,
     ) -> Option<Patience> {
         None
     }
@@ -134,12 +134,12 @@ pub(super) fn follow(
     outcome.end_ms = answered_ms;
     if let Some(patience) = patience {
         let resume_ms = sent_ms + patience.resume_after_ms;
-        let resumed_ms = resume_ms + truth.resume_ms;
+        let local_ms = resume_ms + truth.resume_ms;
         if answered_ms > resume_ms {
             let ran_ms = truth.resume_ms.min(answered_ms - resume_ms);
-            if resumed_ms <= answered_ms {
+            if local_ms <= answered_ms {
                 outcome.resumed = Some((cut, world.last_cut, ran_ms));
-                outcome.end_ms = resumed_ms;
+                outcome.end_ms = local_ms;
             }
         }
         let give_up_ms = sent_ms + patience.give_up_after_ms;

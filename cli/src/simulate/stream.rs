@@ -75,8 +75,8 @@ impl Pipeline {
         let truth = world.truth(&outcome.plan, photo);
         let cut = world.facts(&outcome.plan).cut;
         let sent_ms = self.device_free_ms.max(self.uplink_free_ms);
-        let spent_ms = sent_ms - outcome.start_ms;
-        let patience = policy.patience(&outcome.plan, outcome.bytes, sent_ms, spent_ms);
+        let used_ms = sent_ms - outcome.start_ms;
+        let patience = policy.patience(&outcome.plan, outcome.bytes, sent_ms, used_ms);
         let sent = self.uplink.send(&world.trace, sent_ms, outcome.bytes);
         let arrived_ms = sent.last_ms + world.rtt_ms / 2.0;
         let served_ms = arrived_ms.max(self.server_free_ms) + truth.unpack_ms + truth.tail_ms;

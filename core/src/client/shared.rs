@@ -27,9 +27,6 @@ use crate::{Error, ErrorKind, Result};
 
 /// Requests that go on after the device has answered, to be measured; more are abandoned.
 const MAX_LATE_REQUESTS: usize = 4;
-/// A late answer is waited for at least this long: a link that has become slow is measured, not
-/// guessed at.
-const MIN_GIVE_UP: Duration = Duration::from_secs(1);
 /// Probes at once.
 const MAX_PROBES: usize = 1;
 
@@ -235,18 +232,14 @@ impl Shared {
 
     /// How long a request of `bytes` is waited for by a call that has taken `spent_ms` so far.
     pub(super) fn patience(&self, plan: &Plan, bytes: usize, spent_ms: f64) -> Waits {
-        let limit_ms = self.config.objective.limits.latency_ms;
-        let left_ms = limit_ms.map(|limit_ms| limit_ms - spent_ms);
-        let state = self.state();
-        let estimates = state.planner.estimates();
-        let patience = estimates.patience(plan, bytes, left_ms, now());
+        let patience = self.state().planner.patience(plan, bytes, spent_ms, now());
         let longest = self.config.remote_deadline_max;
         let bounded = |ms: f64| {
             Duration::try_from_secs_f64(ms / 1e3).map_or(longest, |wait| wait.min(longest))
         };
         Waits {
             resume_after: bounded(patience.resume_after_ms),
-            give_up_after: bounded(patience.give_up_after_ms).max(MIN_GIVE_UP.min(longest)),
+            give_up_after: bounded(patience.give_up_after_ms),
         }
     }
 

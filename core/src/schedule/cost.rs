@@ -204,9 +204,10 @@ impl Estimates {
         now: Instant,
     ) -> Patience {
         let expected = self.candidate(*plan, &[], now);
-        let p90_ms = self.link.transfer_p90_ms(bytes, now) + expected.queue_ms + expected.server_ms;
-        let resume_ms = self.resume_ms(plan, now);
-        Patience::new(p90_ms, resume_ms, left_ms)
+        let server_ms = expected.queue_ms + expected.server_ms;
+        let expected_ms = self.link.transfer_ms(bytes, now) + server_ms;
+        let p90_ms = self.link.transfer_p90_ms(bytes, now) + server_ms;
+        Patience::new(expected_ms, p90_ms, self.resume_ms(plan, now), left_ms)
     }
 
     /// Milliseconds that the device is expected to need to finish `plan` by itself from its cut.

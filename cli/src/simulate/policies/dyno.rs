@@ -163,11 +163,11 @@ impl Policy for Dyno {
         plan: &Plan,
         bytes: usize,
         sent_ms: f64,
-        spent_ms: f64,
+        used_ms: f64,
     ) -> Option<Patience> {
         let now = self.at(sent_ms);
         self.planner.estimates_mut().sent(bytes, now);
-        Some(self.planner.patience(plan, bytes, spent_ms, now))
+        Some(self.planner.patience(plan, bytes, used_ms, now))
     }
 
     fn learn(&mut self, outcome: &Outcome) {

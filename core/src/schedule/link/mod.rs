@@ -236,6 +236,7 @@ impl Link {
 
     /// The link as it might well be, for all that is known: its connection open, four times as fast as
     /// it is now, was on the whole, or was assumed to be, whichever is fastest.
+    #[must_use]
     pub fn at_its_best(&self, now: Instant) -> Self {
         let mut best = self.clone();
         let ms_per_byte = self.rate.fastest_ms_per_byte(now);
