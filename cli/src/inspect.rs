@@ -13,6 +13,7 @@ use dyno_core::pixels::Preprocess;
 use dyno_core::schedule::DEFAULT_MAX_ACCURACY_DROP_PP;
 use serde::Serialize;
 
+use crate::explain::{self, ExplainArgs};
 use crate::output;
 
 /// Arguments of `dyno inspect`.
@@ -20,6 +21,8 @@ use crate::output;
 pub(crate) struct Args {
     /// The bundle's folder.
     bundle: PathBuf,
+    #[command(flatten)]
+    explain: ExplainArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -76,6 +79,14 @@ impl<'a> Report<'a> {
 /// Prints the bundle.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let bundle = Bundle::open(&args.bundle)?;
+    if args.explain.explain {
+        let explanation = args.explain.explanation(&bundle)?;
+        return if args.json {
+            output::json(&explain::Report::new(&explanation))
+        } else {
+            output::line(explain::describe(&explanation)?)
+        };
+    }
     if args.json {
         return output::json(&Report::new(&bundle));
     }

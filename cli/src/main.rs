@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod explain;
 mod fetch;
 mod infer;
 mod inspect;
@@ -41,7 +42,7 @@ enum Command {
     /// Make a bundle from an ONNX model: cuts, preprocessing, weights, profile, hash.
     Prepare(prepare::Args),
     /// Show what a bundle holds: its cut table, preprocessing, profile and hash.
-    Inspect(inspect::Args),
+    Inspect(Box<inspect::Args>),
     /// Check that head and tail at every cut compute what the whole model computes.
     Verify(verify::Args),
     /// Run photos: one JSON line each with --json.

@@ -27,7 +27,7 @@ const SEGMENT_BYTES: usize = 1_400;
 /// Bisections that find the rate of a body that waited for windows: to a hundredth and better.
 const FITTING_STEPS: usize = 12;
 /// How exact the times of bodies are that waited for no window.
-const CLOCK_MS: f64 = 1.0;
+const CLOCK_MS: f64 = 0.2;
 /// Smaller bodies say nothing about the rate.
 const MIN_RATE_BODY_BYTES: usize = 2 * SEGMENT_BYTES;
 /// Weight of a round trip below and above the estimate: queues and handshakes add to a round

@@ -12,8 +12,10 @@ const ERROR_WEIGHT: f64 = 0.25;
 /// Least and most that a sure sample counts.
 const GAIN_MIN: f64 = 0.15;
 const GAIN_MAX: f64 = 0.95;
-/// A sample whose logarithm is unsure by this variance counts half.
+/// A sample whose logarithm is unsure by this variance counts half; by that much more, the longer ago
+/// the last one was, a second.
 const HALF_SURE: f64 = 0.1;
+const HALF_SURE_PER_S: f64 = 0.3;
 /// What is known becomes worthless in this time (to 1/e): after it any sample counts.
 const FORGET_S: f64 = 5.0;
 /// Without samples the estimate returns to the whole's mean in this time (to 1/e); ...
@@ -70,7 +72,8 @@ impl Rate {
         }
         let sample = ms_per_byte.ln();
         let before = self.ms_per_byte(now).ln();
-        let sure = HALF_SURE / (HALF_SURE + unsure);
+        let half_sure = HALF_SURE + HALF_SURE_PER_S * self.age_s(now);
+        let sure = half_sure / (half_sure + unsure);
         let error = (sample - before) * sure;
         let gain = if self.at.is_none() {
             1.0
