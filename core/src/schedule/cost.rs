@@ -184,6 +184,7 @@ impl Estimates {
             None => Link::new(self.link_prior),
         };
         link.broken();
+        link.set_probed(!network.metered);
         let old = std::mem::replace(&mut self.link, link);
         if network != self.network {
             self.others.push((self.network, old));

@@ -13,7 +13,7 @@ use super::planner::Planner;
 pub const PROBE_BYTES: usize = 12_000;
 /// A link unheard of for this long is probed; each probe after which the plan stays on the device
 /// doubles the time, ...
-const MIN_SILENCE: Duration = Duration::from_secs(2);
+const MIN_SILENCE: Duration = Duration::from_secs(1);
 /// ... up to this.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// Whether a better link would be used is looked at no more often than this.
@@ -123,7 +123,7 @@ mod tests {
         let (mut planner, mut probing) = (planner(), Probing::default());
         let mut now = Instant::now();
         assert!(probing.is_due(&planner, &Plan::Device, &[0, 3], now));
-        for expected_s in [4, 8, 16, 30, 30] {
+        for expected_s in [2, 4, 8, 16, 30, 30] {
             answer(&mut planner, 96.0, now);
             // The second of two equal answers is no surprise.
             answer(&mut planner, 96.0, now);

@@ -113,6 +113,8 @@ pub struct Link {
     rtt_ms: Ewma,
     wake_ms: Ewma,
     rate: Rate,
+    /// Whether probes tell what it is worth while nothing is sent.
+    is_probed: bool,
     error_variance: f64,
     last_error: f64,
     learnt_at: Option<Instant>,
@@ -164,6 +166,7 @@ impl Link {
             rtt_ms: Ewma::new(prior.rtt_ms, RTT_WEIGHT_UP),
             wake_ms: Ewma::new(0.0, WAKE_WEIGHT),
             rate: Rate::new(8e3 / prior.rate_bps),
+            is_probed: true,
             error_variance: ERROR_VARIANCE_PRIOR,
             last_error: 0.0,
             prior,
@@ -173,6 +176,12 @@ impl Link {
             window_bytes: FIRST_WINDOW_BYTES,
             residue: None,
         }
+    }
+
+    /// Whether probes will tell what the link is worth while nothing is sent over it; they do unless
+    /// this says otherwise. Without them bad news have to be forgotten sooner.
+    pub fn set_probed(&mut self, is_probed: bool) {
+        self.is_probed = is_probed;
     }
 
     /// The link at `now`.
@@ -292,7 +301,8 @@ impl Link {
             return;
         }
         let sending_ms = seconds(sent, now) * 1e3 - self.rtt_ms.get();
-        self.rate.at_least(sending_ms / (bytes.max(1) as f64), now);
+        let ms_per_byte = sending_ms / bytes.max(1) as f64;
+        self.rate.at_least(ms_per_byte, self.is_probed, now);
         self.blend_error(LATE_ERROR);
         self.late_at = Some(now);
         self.learnt_at = Some(now);
@@ -489,6 +499,7 @@ mod tests {
         let mut link = Link::new(LinkPrior::MOBILE);
         let now = Instant::now();
         link.answered(sample(20_000, now, 60.0, 16.0));
+        link.set_probed(false);
         let sent = now + Duration::from_millis(200);
         let before = link.rate_bps(sent);
         let late = sent + Duration::from_secs(1);

@@ -21,7 +21,7 @@ const FORGET_S: f64 = 5.0;
 /// Without samples the estimate returns to the whole's mean in this time (to 1/e); ...
 const RETURN_S: f64 = 20.0;
 /// ... after a request that was not answered sooner, since outages are short, and later again with
-/// each further one.
+/// each further one; but not where probes find out when it is over.
 const RETURN_AFTER_OUTAGE_S: f64 = 3.0;
 /// How much a request that was not answered says of the link on the whole where no answer ever did.
 const OUTAGE_WEIGHT: f64 = 0.2;
@@ -92,9 +92,12 @@ impl Rate {
     }
 
     /// A request of which no answer came says that a byte takes at least `ms_per_byte`.
-    pub(super) fn at_least(&mut self, ms_per_byte: f64, now: Instant) {
+    /// Where nothing will tell when that is over, it is believed to be soon.
+    pub(super) fn at_least(&mut self, ms_per_byte: f64, is_probed: bool, now: Instant) {
         if ms_per_byte.is_finite() && ms_per_byte > self.ms_per_byte(now) {
-            self.return_s = if self.return_s < RETURN_S {
+            self.return_s = if is_probed {
+                RETURN_S
+            } else if self.return_s < RETURN_S {
                 (self.return_s * 2.0).min(RETURN_S / 2.0)
             } else {
                 RETURN_AFTER_OUTAGE_S
@@ -159,7 +162,7 @@ mod tests {
     #[test]
     fn an_outage_is_forgotten_in_favour_of_the_whole() {
         let (mut rate, now) = settled(1e-3);
-        rate.at_least(0.1, now);
+        rate.at_least(0.1, false, now);
         assert!((rate.ms_per_byte(now) / 0.1 - 1.0).abs() < 1e-6);
         let later = now + Duration::from_secs(20);
         assert!((rate.ms_per_byte(later) / 1e-3).ln().abs() < 0.1);
@@ -170,7 +173,7 @@ mod tests {
         let (mut rate, now) = settled(1e-3);
         for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             rate.observe(nonsense, 0.01, now);
-            rate.at_least(nonsense, now);
+            rate.at_least(nonsense, false, now);
         }
         assert!((rate.ms_per_byte(now) / 1e-3).ln().abs() < 1e-6);
     }
