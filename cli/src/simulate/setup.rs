@@ -13,11 +13,7 @@ use super::policies::{Dyno, Fixed, Oracle, PaperDyno, Rival};
 use super::world::World;
 
 /// What `server_raw` sends: the photo's pixels, eight bits each.
-const RAW_PIXELS: Plan = Plan::Split {
-    cut: 0,
-    precision: Precision::Levels(Levels::EIGHT_BITS),
-    codec: Codec::Raw,
-};
+const RAW_PIXELS: Plan = Plan::Photo(PhotoCodec::Ppm);
 /// Quality of `server_jpeg` where none that was calibrated keeps the limit.
 const JPEG_QUALITY: PhotoCodec = PhotoCodec::Jpeg(PhotoCodec::DEFAULT_QUALITY);
 /// Bits that the rivals' quantisers know.
@@ -127,7 +123,7 @@ impl Setup {
             let reference = self.estimates.candidate(plan, &[], now);
             let measured = calibration.and_then(|c| measured(c, &plan));
             let drop_pp = match plan {
-                Plan::Device => Some(0.0),
+                Plan::Device | RAW_PIXELS => Some(0.0),
                 _ => measured.map(|(_, drop_pp)| drop_pp),
             };
             world.learn(&reference, measured.map(|(bytes, _)| bytes), drop_pp);

@@ -7,7 +7,7 @@ use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use jpeg_encoder::{ChromaSubsamplingMethod, ColorType, Encoder as JpegEncoder, SamplingFactor};
 
-use super::{Frame, webp};
+use super::{Frame, ppm, webp};
 use crate::schedule::PhotoCodec;
 use crate::{Error, ErrorKind, Result};
 
@@ -29,7 +29,7 @@ impl Frame {
     ///
     /// JPEG is progressive with optimised Huffman tables, on libjpeg's quality scale; its chroma
     /// has half the resolution (4:2:0) below quality 90 and the full one (4:4:4) from there up. Lossy
-    /// WebP is always 4:2:0, on libwebp's scale. PNG and lossless WebP keep every pixel.
+    /// WebP is always 4:2:0, on libwebp's scale. PNG, lossless WebP and PPM keep every pixel.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] for a quality outside 1..=100 and for WebP sides
     /// beyond 16,383 pixels.
@@ -55,6 +55,7 @@ impl Frame {
                 self.write(encoder).map_err(|e| self.failed(codec, e))?;
                 Ok(bytes)
             }
+            PhotoCodec::Ppm => Ok(ppm::encode(self)),
             PhotoCodec::WebPLossless => {
                 let mut bytes = Vec::new();
                 let encoder = WebPEncoder::new_lossless(&mut bytes);
@@ -181,6 +182,7 @@ mod tests {
             (PhotoCodec::Png, b"\x89PNG", b"IHDR"),
             (PhotoCodec::WebP(75), b"RIFF", b"WEBPVP8 "),
             (PhotoCodec::WebPLossless, b"RIFF", b"WEBPVP8L"),
+            (PhotoCodec::Ppm, b"P6\n", b"\n255\n"),
         ] {
             let bytes = frame.encode(codec).unwrap();
             assert!(bytes.starts_with(start), "{codec}");

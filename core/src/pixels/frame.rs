@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::buffer::{check_size, invalid};
 use super::photo::Photo;
-use super::{Colour, Layout, Preprocess};
+use super::{Colour, Layout, Preprocess, ppm};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData};
 
 /// A photo at the model's size (RGB, 8 bits): the last stage that is still an image. Cheap to
@@ -45,6 +45,10 @@ impl Frame {
     /// makes no sense.
     pub fn decode(bytes: &[u8], preprocess: &Preprocess) -> Result<Self> {
         preprocess.check()?;
+        if ppm::is_ppm(bytes) {
+            let (width, height) = (preprocess.width, preprocess.height);
+            return Self::from_rgb(width, height, ppm::decode(bytes, width, height)?);
+        }
         let photo = Photo::decode_sized(bytes, |width, height| {
             if (width, height) == (preprocess.width, preprocess.height) {
                 return Ok(());

@@ -30,6 +30,7 @@ mod encode;
 mod frame;
 mod geometry;
 mod photo;
+mod ppm;
 mod preprocess;
 mod preprocess_file;
 #[cfg(test)]

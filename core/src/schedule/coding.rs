@@ -19,8 +19,9 @@ const SPEEDS_MS_PER_MILLION: [(f64, f64); CODECS] = [
     (76.0, 7.5),  // lossy WebP
     (3.2, 4.6),   // lossless WebP
     (12.0, 5.0),  // PNG
+    (0.2, 0.2),   // PPM
 ];
-const CODECS: usize = 12;
+const CODECS: usize = 13;
 
 /// The codec of a plan, as a row of the table; none for a plan that sends nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,7 @@ impl CodecRow {
                 PhotoCodec::WebP(_) => 9,
                 PhotoCodec::WebPLossless => 10,
                 PhotoCodec::Png => 11,
+                PhotoCodec::Ppm => 12,
             },
         };
         Some(Self(row))
@@ -140,6 +142,7 @@ mod tests {
             Plan::Photo(PhotoCodec::WebP(90)),
             Plan::Photo(PhotoCodec::WebPLossless),
             Plan::Photo(PhotoCodec::Png),
+            Plan::Photo(PhotoCodec::Ppm),
         ]
         .into_iter()
         .chain(Codec::ALL.iter().map(|&codec| split(eight, codec)))

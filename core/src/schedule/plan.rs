@@ -182,6 +182,9 @@ pub enum PhotoCodec {
     Png,
     /// Lossless WebP.
     WebPLossless,
+    /// The pixels as they are, three bytes each, behind a line that names the size (PPM): no time to
+    /// encode, where the link is so fast that encoding would take longer than sending.
+    Ppm,
 }
 
 impl PhotoCodec {
@@ -192,6 +195,7 @@ impl PhotoCodec {
             Self::WebP(_) => "webp",
             Self::Png => "png",
             Self::WebPLossless => "webp-lossless",
+            Self::Ppm => "ppm",
         }
     }
 
@@ -216,7 +220,7 @@ impl PhotoCodec {
     pub const fn quality(self) -> Option<u8> {
         match self {
             Self::Jpeg(quality) | Self::WebP(quality) => Some(quality),
-            Self::Png | Self::WebPLossless => None,
+            Self::Png | Self::WebPLossless | Self::Ppm => None,
         }
     }
 
@@ -249,6 +253,7 @@ impl PhotoCodec {
             Self::Jpeg(_) => "image/jpeg",
             Self::Png => "image/png",
             Self::WebP(_) | Self::WebPLossless => "image/webp",
+            Self::Ppm => "image/x-portable-pixmap",
         }
     }
 }
@@ -265,15 +270,15 @@ impl fmt::Display for PhotoCodec {
 impl FromStr for PhotoCodec {
     type Err = Error;
 
-    /// `jpeg:75` and `webp:75`; `jpeg` and `webp` alone mean quality 90; `png` and
-    /// `webp-lossless`.
+    /// `jpeg:75` and `webp:75`; `jpeg` and `webp` alone mean quality 90; `png`, `webp-lossless` and
+    /// `ppm`.
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
                     "unknown photo codec '{text}': use jpeg, webp, jpeg:1 to jpeg:100, webp:1 to \
-                     webp:100, png or webp-lossless"
+                     webp:100, png, webp-lossless or ppm"
                 ),
             )
         };
@@ -286,6 +291,7 @@ impl FromStr for PhotoCodec {
             ("webp", quality) => Self::webp(quality.unwrap_or(Self::DEFAULT_QUALITY)),
             ("png", None) => Ok(Self::Png),
             ("webp-lossless", None) => Ok(Self::WebPLossless),
+            ("ppm", None) => Ok(Self::Ppm),
             _ => Err(unknown()),
         }
     }
@@ -349,6 +355,7 @@ mod tests {
             PhotoCodec::WebP(100),
             PhotoCodec::Png,
             PhotoCodec::WebPLossless,
+            PhotoCodec::Ppm,
         ] {
             assert_eq!(codec.to_string().parse::<PhotoCodec>().unwrap(), codec);
         }

@@ -10,9 +10,9 @@ use super::rank::{Rated, best_of, weighted};
 use super::space::SpacePlan;
 
 /// The current plan is kept until another is better by this share in a metric of the objective, ...
-const HYSTERESIS: f64 = 0.03;
+const HYSTERESIS: f64 = 0.01;
 /// ... or by this, if its spans would have to be built first.
-const HYSTERESIS_OF_BUILDING: f64 = 0.08;
+const HYSTERESIS_OF_BUILDING: f64 = 0.03;
 /// How much worse than the best the current plan may break limits and be kept.
 const LIMIT_HYSTERESIS: f64 = 0.02;
 

@@ -88,7 +88,7 @@ impl Sizes {
 /// The cut by whose correction a plan's bytes are multiplied; none for what its shape says exactly.
 fn correctable(plan: &Plan) -> Option<usize> {
     match *plan {
-        Plan::Device => None,
+        Plan::Device | Plan::Photo(PhotoCodec::Ppm) => None,
         Plan::Split {
             codec, precision, ..
         } if codec == Codec::Raw || !codec.can_code(precision) => None,
@@ -126,6 +126,7 @@ fn uncoded_bytes(plan: &Plan, elements: usize) -> f64 {
 fn assumed_share(plan: &Plan) -> f64 {
     match plan {
         Plan::Device
+        | Plan::Photo(PhotoCodec::Ppm)
         | Plan::Split {
             codec: Codec::Raw, ..
         } => 1.0,

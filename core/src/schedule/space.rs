@@ -6,6 +6,10 @@ use super::plan::{Codec, PhotoCodec, Plan, Precision};
 use crate::ElementType;
 use crate::bundle::{Calibration, Cut, Manifest};
 
+/// The photo's pixels as they are: exact, and the best there is where the link is fast and the device
+/// is not.
+const UNCODED: Plan = Plan::Photo(PhotoCodec::Ppm);
+
 /// A plan of the space, and what is known of it beforehand.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -29,8 +33,8 @@ impl SpacePlan {
     }
 }
 
-/// Every plan for a bundle that was not calibrated: the device alone, the photo, and each inner cut
-/// that can be packed, in this order. Cuts whose tensors are not all f32 cannot; at cut 0 the photo
+/// Every plan for a bundle that was not calibrated: the device alone, the photo coded and uncoded, and
+/// each inner cut that can be packed, in this order. Cuts whose tensors are not all f32 cannot; at cut 0 the photo
 /// says the same in fewer bytes than the tensor made from it.
 pub fn all_plans(
     manifest: &Manifest,
@@ -43,7 +47,7 @@ pub fn all_plans(
         precision,
         codec,
     });
-    [Plan::Device, Plan::Photo(photo)]
+    [Plan::Device, Plan::Photo(photo), UNCODED]
         .into_iter()
         .chain(splits)
         .map(SpacePlan::unmeasured)
@@ -75,13 +79,15 @@ pub fn calibrated_plans(
         pareto(plans.collect(), cut.elements())
     };
     let mut first = manifest.cuts.first().map(measured).unwrap_or_default();
+    let exact = |plan| SpacePlan {
+        plan,
+        bytes: None,
+        accuracy_drop_pp: Some(0.0),
+    };
     if first.is_empty() {
-        first.push(SpacePlan {
-            plan: Plan::Photo(PhotoCodec::WebPLossless),
-            bytes: None,
-            accuracy_drop_pp: Some(0.0),
-        });
+        first.push(exact(Plan::Photo(PhotoCodec::WebPLossless)));
     }
+    first.push(exact(UNCODED));
     let splits = inner_cuts(manifest).flat_map(measured);
     [device].into_iter().chain(first).chain(splits).collect()
 }
@@ -163,7 +169,13 @@ mod tests {
             plans.iter().map(|row| row.plan).collect()
         };
         let mut manifest = manifest();
-        let all = [Plan::Device, Plan::Photo(photo), split(1), split(2)];
+        let all = [
+            Plan::Device,
+            Plan::Photo(photo),
+            UNCODED,
+            split(1),
+            split(2),
+        ];
         assert_eq!(plans(&manifest), all);
         manifest.cuts[1].tensors[0].element = ElementType::I64;
         assert!(!plans(&manifest).contains(&split(1)));
@@ -200,7 +212,7 @@ mod tests {
                 assert_eq!(found, expected.map(|(_, levels)| *levels), "at {limit}");
             }
             // Below every bound cut 1 has fp32, the others have nothing; the photo is lossless.
-            assert_eq!(plans.len(), if limit < 0.3 { 3 } else { 4 }, "{plans:?}");
+            assert_eq!(plans.len(), if limit < 0.3 { 4 } else { 5 }, "{plans:?}");
             let lossless = Plan::Photo(PhotoCodec::WebPLossless);
             let photo = plans.iter().any(|row| row.plan == lossless);
             assert_eq!(photo, limit < 0.3, "{plans:?}");

@@ -28,7 +28,12 @@ use crate::timing::Timing;
 const PHOTO: HeaderName = HeaderName::from_static("dyno-photo");
 const DEADLINE_MS: HeaderName = HeaderName::from_static("dyno-deadline-ms");
 const PACKED_TYPE: &str = "application/vnd.dyno.activation";
-const PHOTO_TYPES: [&str; 3] = ["image/jpeg", "image/png", "image/webp"];
+const PHOTO_TYPES: [&str; 4] = [
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/x-portable-pixmap",
+];
 
 /// `POST /v1/models/{model}/infer`
 pub(super) async fn infer(

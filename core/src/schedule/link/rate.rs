@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 /// Weight of the newest error in the mean error and in the mean size of errors.
-const ERROR_WEIGHT: f64 = 0.25;
+const ERROR_WEIGHT: f64 = 0.15;
 /// Least and most that a sure sample counts.
 const GAIN_MIN: f64 = 0.15;
 const GAIN_MAX: f64 = 0.95;
