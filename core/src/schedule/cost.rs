@@ -358,8 +358,11 @@ impl Moment {
         // Stages that are late independently of each other are rarely late together.
         let device_off_ms = (device_ms + c.pack_ms) * (self.device_p95_factor - 1.0);
         let network_off_ms = c.network_ms * (self.link.p95_factor() - 1.0);
-        let off_ms = device_off_ms.hypot(network_off_ms).hypot(self.queue_ms);
-        c.p95_ms = c.total_ms + off_ms;
+        // Not `hypot`, which guards against overflows that milliseconds do not have, for ten times as long.
+        let squares = device_off_ms * device_off_ms
+            + network_off_ms * network_off_ms
+            + self.queue_ms * self.queue_ms;
+        c.p95_ms = c.total_ms + squares.sqrt();
         c.energy_mj = self.power.energy_mj(
             device_ms + c.pack_ms,
             sending_ms,
