@@ -114,7 +114,7 @@ pub(super) struct Moment {
 
 /// A plan that keeps the connection's window open, or opens it, is charged this share of what the
 /// first request waits for it: the calls after that one do not.
-const OPENING_SHARE: f64 = 0.05;
+const OPENING_SHARE: f64 = 0.02;
 /// Weight of the newest pause, and what is assumed before there was one: that calls are rare.
 const PAUSE_WEIGHT: f64 = 0.3;
 const PAUSE_PRIOR_MS: f64 = 10_000.0;
