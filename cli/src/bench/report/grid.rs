@@ -299,7 +299,8 @@ fn hex(content: &[u8]) -> String {
 }
 
 fn hex_of(hash: &[u8]) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.concat()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Tables of one number a cell, coloured by how good it is: links down, bundles and devices across.
 
-use super::super::plot::Escaped;
+use super::super::plot::{Escaped, Svg};
 use super::cell::Cell;
 use super::grid::{Aim, Grid};
 
@@ -62,22 +62,22 @@ pub(super) fn table(
     shade: impl Fn(&Cell) -> Option<Shade>,
 ) -> String {
     let devices = grid.slowdowns.len();
-    let mut text = String::from("<div class=\"wide\"><table class=\"heat\">\n<thead><tr><th></th>");
-    for model in &grid.models {
-        text += &format!(
-            "<th class=\"group\" colspan=\"{devices}\">{}</th>",
-            Escaped(&model.name)
-        );
-    }
-    text += "</tr>\n<tr><th>device slower by</th>";
-    for _ in &grid.models {
-        for (index, slowdown) in grid.slowdowns.iter().enumerate() {
-            text += &format!("<th{}>×{slowdown}</th>", first(index, ""));
-        }
-    }
-    text += "</tr></thead>\n<tbody>\n";
+    let groups = grid.models.iter().map(|model| {
+        let name = Escaped(&model.name);
+        format!("<th class=\"group\" colspan=\"{devices}\">{name}</th>")
+    });
+    let slowdowns = grid.slowdowns.iter().enumerate();
+    let slowdowns = slowdowns.map(|(index, x)| format!("<th{}>×{x}</th>", first(index, "")));
+    let slowdowns = slowdowns.collect::<Vec<_>>().concat();
+    let mut text = Svg::default();
+    text.add(format_args!(
+        "<div class=\"wide\"><table class=\"heat\">\n<thead><tr><th></th>{}</tr>\n<tr><th>device slower \
+         by</th>{}</tr></thead>\n<tbody>",
+        groups.collect::<Vec<_>>().concat(),
+        slowdowns.repeat(grid.models.len())
+    ));
     for link in &grid.links {
-        text += &format!("<tr><th>{}</th>", Escaped(&link.name));
+        let mut row = Vec::new();
         for model in &grid.models {
             for (index, &slowdown) in grid.slowdowns.iter().enumerate() {
                 let cell = cells.iter().find(|cell| {
@@ -87,7 +87,7 @@ pub(super) fn table(
                         && key.slowdown.total_cmp(&slowdown).is_eq()
                         && key.link == link.name
                 });
-                text += &match cell.and_then(&shade) {
+                row.push(match cell.and_then(&shade) {
                     Some(shade) => format!(
                         "<td{} title=\"{}\">{}</td>",
                         first(index, shade.class),
@@ -95,12 +95,14 @@ pub(super) fn table(
                         Escaped(&shade.text)
                     ),
                     None => format!("<td{}>–</td>", first(index, "")),
-                };
+                });
             }
         }
-        text += "</tr>\n";
+        let name = Escaped(&link.name);
+        text.add(format_args!("<tr><th>{name}</th>{}</tr>", row.concat()));
     }
-    text + "</tbody></table></div>"
+    text.add(format_args!("</tbody></table></div>"));
+    text.0
 }
 
 /// The attribute of a cell, with a rule before the first of a bundle.

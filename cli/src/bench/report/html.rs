@@ -55,19 +55,23 @@ impl Html {
                 ""
             }
         };
-        let mut text = String::from("<div class=\"wide\"><table>\n<thead><tr>");
-        for (column, name) in header.iter().enumerate() {
-            text += &format!("<th{}>{}</th>", class(column), Escaped(name));
+        let row = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
+            let cells = cells
+                .enumerate()
+                .map(|(column, cell)| format!("<{tag}{}>{}</{tag}>", class(column), Escaped(cell)));
+            let cells: Vec<String> = cells.collect();
+            format!("<tr>{}</tr>", cells.concat())
+        };
+        let head = row("th", &mut header.iter().copied());
+        self.add(format_args!(
+            "<div class=\"wide\"><table>\n<thead>{head}</thead>\n<tbody>"
+        ));
+        for cells in rows {
+            let cells: Vec<String> = cells.into_iter().collect();
+            let cells = row("td", &mut cells.iter().map(String::as_str));
+            self.add(format_args!("{cells}"));
         }
-        text += "</tr></thead>\n<tbody>\n";
-        for row in rows {
-            text += "<tr>";
-            for (column, cell) in row.into_iter().enumerate() {
-                text += &format!("<td{}>{}</td>", class(column), Escaped(&cell));
-            }
-            text += "</tr>\n";
-        }
-        self.add(format_args!("{text}</tbody></table></div>"));
+        self.add(format_args!("</tbody></table></div>"));
     }
 
     /// Something drawn, with what is to be known of it.

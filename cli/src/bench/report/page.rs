@@ -103,16 +103,12 @@ impl Page<'_> {
         );
         self.heat(html, Aim::Latency, REGRET, |cell| {
             let value = cell.regret()?;
-            Some((value, format!("{value:.2}"), latency_note(cell)))
+            Some((value, format!("{value:.3}"), latency_note(cell)))
         });
         html.paragraph("Streams: DynO's frames a second over those of the best rival.");
         self.heat(html, Aim::Throughput, GAIN, |cell| {
             let value = speed_over_best(cell)?;
-            let text = if value < 10.0 {
-                format!("{value:.2}")
-            } else {
-                format!("{value:.1}")
-            };
+            let text = format!("{value:.3}");
             Some((value, text, speed_note(cell)))
         });
     }
@@ -268,8 +264,9 @@ impl Page<'_> {
     }
 
     fn all_cells(&self, html: &mut Html) {
+        type Number = fn(&Summary) -> String;
         html.heading("cells", "All cells");
-        let columns: [(Aim, &str, fn(&Summary) -> String); 3] = [
+        let columns: [(Aim, &str, Number); 3] = [
             (Aim::Latency, "mean latency, ms", |s| {
                 format!("{:.1}", s.latency_ms.mean)
             }),
@@ -347,7 +344,7 @@ impl Page<'_> {
                 .slowdowns
                 .iter()
                 .map(|&slowdown| {
-                    let title = format!("{}, device ×{slowdown}", model.name);
+                    let title = format!("device ×{slowdown}");
                     (title, self.series(model, slowdown, aim, number))
                 })
                 .collect();
@@ -392,8 +389,9 @@ impl Page<'_> {
 fn rivals(html: &mut Html) {
     html.heading("rivals", "The policies");
     html.paragraph(
-        "All but DynO, dyno_paper and the fixed ones are told the true times of device and server and the \
-         true round trip. All but server_jpeg keep the same limit of accuracy.",
+        "Neurosurgeon and JALAD are told the true times of device and server, the true round trip and \
+         the link's true rate of the last second. JALAD and dyno_paper choose among what calibration \
+         allows, as DynO does.",
     );
     html.add(format_args!("<ul>"));
     for policy in &POLICIES {
@@ -409,16 +407,16 @@ fn rivals(html: &mut Html) {
 
 fn latency_note(cell: &Cell) -> String {
     let of = |name| cell.policy(name).map_or(f64::NAN, |s| s.latency_ms.mean);
-    let mut note = format!(
-        "Mean latency: dyno {:.0} ms, oracle {:.0} ms, device alone {:.0} ms",
+    let usual = cell.policy("dyno").and_then(|s| s.usual_plan.as_ref());
+    let usual = usual.map_or_else(String::new, |(plan, share)| {
+        format!("; usual plan: {plan} ({:.0} %)", 100.0 * share)
+    });
+    format!(
+        "Mean latency: dyno {:.0} ms, oracle {:.0} ms, device alone {:.0} ms{usual}",
         of("dyno"),
         of("oracle"),
         of("device_only")
-    );
-    if let Some((plan, share)) = cell.policy("dyno").and_then(|s| s.usual_plan.as_ref()) {
-        note += &format!("; usual plan: {plan} ({:.0} %)", 100.0 * share);
-    }
-    note
+    )
 }
 
 fn speed_note(cell: &Cell) -> String {

@@ -92,8 +92,8 @@ pub(super) const POLICIES: [Policy; 9] = [
         light: "#6a51a3",
         dark: "#b39ddb",
         dash: "4 2",
-        what: "Cut and bits of least latency, quantised and compressed, at the link's true rate of the \
-               last second.",
+        what: "Cut and bits of least latency, quantised and compressed (zstd), at the link's true rate \
+               of the last second.",
         source: "Li et al., JALAD, ICPADS 2018.",
         is_rival: true,
     },

@@ -177,11 +177,11 @@ fn every_regret(what: &'static str, most: f64, numbers: &Numbers<'_>) -> Target 
 fn limit_kept(cells: &[Cell]) -> Target {
     let numbers = Numbers::of(cells, Aim::Onloading, avoidable_share);
     let of_dyno = numbers.0.iter().filter_map(|(_, cell)| cell.policy("dyno"));
-    let (calls, over, avoidable) = of_dyno.fold((0, 0, 0), |(calls, over, avoidable), dyno| {
+    let (all, over, avoidable) = of_dyno.fold((0, 0, 0), |sums, dyno| {
         (
-            calls + dyno.calls,
-            over + dyno.limit_violations,
-            avoidable + dyno.avoidable_violations.unwrap_or(0),
+            sums.0 + dyno.calls,
+            sums.1 + dyno.limit_violations,
+            sums.2 + dyno.avoidable_violations.unwrap_or(0),
         )
     });
     let what = "Calls beyond 100 ms that another plan would have kept, worst cell";
@@ -191,7 +191,7 @@ fn limit_kept(cells: &[Cell]) -> Target {
             format!("{:.1} %", 100.0 * value),
             value <= AVOIDABLE_SHARE + SLACK,
             format!(
-                "; of {calls} calls in all, {over} took longer, {avoidable} of them avoidably; {} \
+                "; of {all} calls in all, {over} took longer, {avoidable} of them avoidably; {} \
                  above",
                 numbers.count(|n| n > AVOIDABLE_SHARE + SLACK)
             ),

@@ -19,7 +19,7 @@ const FLOOR: f64 = 16.0;
 const NAME_ROW: f64 = 12.5;
 const NAME_GAP: f64 = 16.0;
 /// Least distance of ticks upwards.
-const TICK_ROW: f64 = 15.0;
+const TICK_ROW: f64 = 22.0;
 
 /// A policy's numbers by rate, in the order of the rates.
 pub(in super::super) struct Series {
@@ -158,7 +158,7 @@ impl Frame {
         names.sort_by(|a, b| a.1.total_cmp(&b.1));
         let ends: Vec<f64> = names.iter().map(|name| name.1).collect();
         let right = WIDTH - RIGHT;
-        for ((policy, end), y) in names.iter().zip(apart(&ends, TOP, HEIGHT - BOTTOM + 8.0)) {
+        for ((policy, end), y) in names.iter().zip(apart(&ends, TOP, HEIGHT - BOTTOM)) {
             svg.add(format_args!(
                 "<path class=\"lead c-{name}\" d=\"M{:.1} {end:.1}l4 0L{:.1} {y:.1}h3\"/><text \
                  x=\"{:.1}\" y=\"{:.1}\"{}>{name}</text>",

@@ -154,13 +154,15 @@ impl Picture<'_> {
         let step_ms = self.seconds * 1e3 / f64::from(LINK_STEPS);
         let rate = |i: u32| trace.rate_bps_at(f64::from(i) * step_ms) / 1e6;
         let most = (0..LINK_STEPS).map(rate).fold(0.0, f64::max).max(1e-6);
-        let mut path = format!("M{LEFT} {bottom:.1}");
-        for i in 0..LINK_STEPS {
-            let y = bottom - rate(i) / most * LINK_HEIGHT;
-            path += &format!("V{y:.1}H{:.1}", self.x(f64::from(i + 1) * step_ms));
-        }
+        let steps: Vec<String> = (0..LINK_STEPS)
+            .map(|i| {
+                let y = bottom - rate(i) / most * LINK_HEIGHT;
+                format!("V{y:.1}H{:.1}", self.x(f64::from(i + 1) * step_ms))
+            })
+            .collect();
         svg.add(format_args!(
-            "<path class=\"area\" d=\"{path}V{bottom:.1}z\"/>"
+            "<path class=\"area\" d=\"M{LEFT} {bottom:.1}{}V{bottom:.1}z\"/>",
+            steps.concat()
         ));
         title(svg, top, "link, Mbit/s");
         for tick in linear_ticks(most, LINK_HEIGHT).iter().step_by(3) {
