@@ -21,8 +21,13 @@ const AXIS: f64 = 40.0;
 const TICK_ROW: f64 = 15.0;
 /// Size of the key's text.
 const KEY_PX: f64 = 11.5;
-/// Plans with a colour of their own; the others share the last.
-const COLOURED: usize = 5;
+/// Plans with a colour of their own, but for the device alone, which has the next; the others share
+/// the last.
+const COLOURED: usize = 4;
+const DEVICE_COLOUR: usize = 4;
+const OTHERS_COLOUR: usize = 5;
+/// The plan of the device alone, as plans are written.
+const DEVICE: &str = "device";
 /// Steps in which the link's rate is drawn.
 const LINK_STEPS: u32 = 540;
 
@@ -67,8 +72,9 @@ pub(in super::super) fn changes(calls: &[CallLine]) -> usize {
 
 /// Colours of plans.
 struct Plans<'a> {
-    /// The usual ones first.
-    named: Vec<(&'a str, usize)>,
+    /// Name, calls and colour, the usual ones first.
+    named: Vec<(&'a str, usize, usize)>,
+    /// Calls of the others.
     others: usize,
     resumed: usize,
 }
@@ -79,39 +85,51 @@ impl<'a> Plans<'a> {
         for call in calls {
             *counts.entry(&call.plan).or_default() += 1;
         }
-        let mut named: Vec<(&str, usize)> = counts.into_iter().collect();
-        named.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        let others = named.split_off(named.len().min(COLOURED));
+        let mut usual: Vec<(&str, usize)> = counts.into_iter().collect();
+        usual.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let mut colours = 0..COLOURED;
+        let (mut named, mut others) = (Vec::new(), 0);
+        for (plan, count) in usual {
+            let colour = if plan == DEVICE {
+                Some(DEVICE_COLOUR)
+            } else {
+                colours.next()
+            };
+            match colour {
+                Some(colour) => named.push((plan, count, colour)),
+                None => others += count,
+            }
+        }
         Self {
             named,
-            others: others.iter().map(|plan| plan.1).sum(),
+            others,
             resumed: calls.iter().filter(|call| call.resumed).count(),
         }
     }
 
     /// Which colour a plan has.
     fn colour(&self, plan: &str) -> usize {
-        let named = self.named.iter().position(|named| named.0 == plan);
-        named.unwrap_or(COLOURED)
+        let named = self.named.iter().find(|named| named.0 == plan);
+        named.map_or(OTHERS_COLOUR, |named| named.2)
     }
 
     /// The key, and how many rows it has.
     fn key(&self) -> (String, f64) {
         let calls = |count: usize| if count == 1 { "call" } else { "calls" };
-        let named = self.named.iter().enumerate();
+        let named = self.named.iter();
         let mut entries: Vec<(String, String)> = named
-            .map(|(colour, (plan, count))| {
+            .map(|(plan, count, colour)| {
                 let text = format!("{plan} ({count} {})", calls(*count));
                 (format!("dot k{colour}"), text)
             })
             .collect();
         if self.others > 0 {
             let text = format!("other plans ({} {})", self.others, calls(self.others));
-            entries.push((format!("dot k{COLOURED}"), text));
+            entries.push((format!("dot k{OTHERS_COLOUR}"), text));
         }
         if self.resumed > 0 {
             let text = format!("ring: finished on the device ({})", self.resumed);
-            entries.push((format!("ring k{COLOURED}"), text));
+            entries.push((format!("ring k{OTHERS_COLOUR}"), text));
         }
         let mut svg = Svg::default();
         let (mut x, mut row) = (LEFT, 0.0);
@@ -286,12 +304,13 @@ mod tests {
 
     #[test]
     fn the_usual_plans_have_colours_and_the_others_share_one() {
-        let plans = ["a", "b", "b", "c", "d", "e", "f", "g", "b"];
+        let plans = ["a", "b", "b", "c", "d", "e", "device", "f", "b"];
         let calls: Vec<CallLine> = plans.iter().map(|plan| call(0.0, plan)).collect();
         assert_eq!(changes(&calls), 7);
         let plans = Plans::new(&calls);
         assert_eq!((plans.colour("b"), plans.colour("a")), (0, 1));
-        assert_eq!((plans.colour("g"), plans.others), (COLOURED, 2));
+        assert_eq!(plans.colour("device"), DEVICE_COLOUR);
+        assert_eq!((plans.colour("f"), plans.others), (OTHERS_COLOUR, 2));
     }
 
     #[test]
