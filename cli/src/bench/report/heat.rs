@@ -51,7 +51,10 @@ pub(super) fn key(steps: &Steps) -> String {
     let spans = steps
         .iter()
         .map(|(_, class, words)| format!("<span class=\"{class}\">{}</span>", Escaped(words)));
-    format!("<p class=\"key\">{}</p>", spans.collect::<String>())
+    format!(
+        "<p class=\"key\">{}</p>",
+        spans.collect::<Vec<_>>().join(" ")
+    )
 }
 
 /// The table of one aim.

@@ -4,6 +4,7 @@
 //! and kept in a file, so that a run that was interrupted goes on where it was. The page refers to
 //! nothing outside itself and needs no script: it can be sent, archived and opened anywhere.
 
+mod appendix;
 mod cell;
 mod chart;
 mod grid;
