@@ -8,6 +8,7 @@ mod overhead;
 mod pack;
 mod plot;
 mod promise;
+mod report;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -27,6 +28,8 @@ enum Bench {
     Pack(pack::Args),
     /// Whether what a calibration allows keeps its limits on other photos.
     Promise(promise::Args),
+    /// The planner and its rivals over bundles, devices and links, as one HTML page.
+    Report(Box<report::Args>),
     /// Client and server over an emulated link, with a slower device (Linux, root).
     #[cfg(target_os = "linux")]
     Link(link::Args),
@@ -44,6 +47,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Bench::Overhead(args) => overhead::run(&args),
         Bench::Pack(args) => pack::run(&args),
         Bench::Promise(args) => promise::run(&args),
+        Bench::Report(args) => report::run(&args),
         #[cfg(target_os = "linux")]
         Bench::Link(args) => link::run(&args),
         #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ pub(super) struct Call {
 /// What became of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
     pub(super) start_ms: f64,
     /// When the answer was there; infinite if it never was.
     pub(super) end_ms: f64,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use dyno_core::bundle::Bundle;
 use dyno_core::schedule::{Metric, Objective};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::call::Outcome;
 use self::policies::Fixed;
@@ -181,18 +181,19 @@ pub(crate) fn simulate(
 }
 
 /// One line of `--calls-out`.
-#[derive(Serialize)]
-struct CallLine {
-    start_ms: f64,
-    latency_ms: f64,
-    plan: String,
-    bytes: usize,
-    server_ms: f64,
-    resumed: bool,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CallLine {
+    pub(crate) start_ms: f64,
+    pub(crate) latency_ms: f64,
+    pub(crate) plan: String,
+    pub(crate) bytes: usize,
+    pub(crate) server_ms: f64,
+    /// Whether the device finished it.
+    pub(crate) resumed: bool,
 }
 
 impl CallLine {
-    fn of(outcome: &Outcome) -> Self {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
         Self {
             start_ms: outcome.start_ms,
             latency_ms: outcome.latency_ms(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// All policies, by name.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -13,7 +13,7 @@ pub(crate) struct Policies {
 }
 
 /// How one policy did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     /// Of the calls that were answered.
     pub(crate) latency_ms: Latency,
@@ -38,7 +38,7 @@ pub(crate) struct Summary {
 }
 
 /// Latencies in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) mean: f64,
     pub(crate) p50: f64,

@@ -24,6 +24,7 @@ fn every_command_has_its_help() {
         "bench overhead",
         "bench pack",
         "bench promise",
+        "bench report",
         "demo",
         #[cfg(target_os = "linux")]
         "bench link",

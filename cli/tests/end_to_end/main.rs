@@ -21,6 +21,7 @@ mod link;
 mod prepare;
 mod protocol;
 mod real_models;
+mod report;
 mod server_process;
 mod split;
 mod tls;

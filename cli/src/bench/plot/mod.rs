@@ -209,7 +209,7 @@ impl<'a> Key<'a> {
     }
 }
 
-fn text_width(text: &str, px: f64) -> f64 {
+pub(super) fn text_width(text: &str, px: f64) -> f64 {
     text.chars().count() as f64 * px * LETTER
 }
 
@@ -230,18 +230,18 @@ fn shortened(text: &str, letters: f64) -> String {
 
 /// The document as far as it has been written.
 #[derive(Default)]
-struct Svg(String);
+pub(super) struct Svg(pub(super) String);
 
 impl Svg {
     /// Adds a line.
-    fn add(&mut self, line: fmt::Arguments<'_>) {
+    pub(super) fn add(&mut self, line: fmt::Arguments<'_>) {
         // Writing to a `String` does not fail.
         let _ = writeln!(self.0, "{line}");
     }
 }
 
 /// Text between tags or in quotes; characters that XML does not have are left out.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
