@@ -83,10 +83,10 @@ impl Setup {
 
     /// `DynO` as an app would have it that knows nothing beforehand.
     pub(super) fn dyno(&self, world: &World) -> Dyno {
-        let (mut estimates, objective) = (self.estimates.clone(), self.objective.clone());
-        // What `Client::warm_up` does: it opens the connection and times a round trip.
-        estimates.link.connected(Some(world.rtt_ms), Instant::now());
-        Dyno::new(&self.space, estimates, objective, world)
+        let (estimates, objective) = (self.estimates.clone(), self.objective.clone());
+        let mut dyno = Dyno::new(&self.space, estimates, objective, world);
+        dyno.warm_up(world);
+        dyno
     }
 
     pub(super) fn oracle(&self) -> Oracle {

@@ -52,6 +52,26 @@ impl Dyno {
         }
     }
 
+    /// What `Client::warm_up` does before the first call: opens the connection, times a round trip, and
+    /// sends a probe over the link as it is at first.
+    pub(in crate::simulate) fn warm_up(&mut self, world: &World) {
+        let mut uplink = world.uplink().opened(0.0);
+        let sent = uplink.send(&world.trace, 0.0, PROBE_BYTES);
+        let wall_ms = sent.last_ms + world.rtt_ms;
+        let link = &mut self.planner.estimates_mut().link;
+        link.connected(Some(world.rtt_ms), self.epoch);
+        if wall_ms <= PROBE_TIMEOUT_MS {
+            let receive_ms = sent.last_ms - sent.first_ms;
+            link.answered(LinkSample {
+                bytes: PROBE_BYTES,
+                sent: self.epoch,
+                wall_ms,
+                receive_ms,
+                server_ms: receive_ms,
+            });
+        }
+    }
+
     fn at(&self, at_ms: f64) -> Instant {
         let since = Duration::try_from_secs_f64(at_ms / 1e3).unwrap_or_default();
         self.epoch + since

@@ -37,9 +37,9 @@ const RTT_WEIGHT_UP: f64 = 0.15;
 /// A round trip worse than the prior loses half of the difference for every such time without a new
 /// sample: a link that was left for being slow would otherwise never be tried again.
 const BAD_NEWS_HALF_LIFE_S: f64 = 60.0;
-/// Weight of the newest error of a prediction in their variance, its start, and its bounds; an error
-/// is the logarithm of the time taken over the time predicted.
-const ERROR_WEIGHT: f64 = 0.1;
+/// Errors of predictions that their variance remembers, its start, which counts as one of them, and its
+/// bounds; an error is the logarithm of the time taken over the time predicted.
+const ERRORS: f64 = 10.0;
 const ERROR_VARIANCE_PRIOR: f64 = 0.1;
 const ERROR_VARIANCE_MIN: f64 = 0.004;
 const ERROR_VARIANCE_MAX: f64 = 1.0;
@@ -116,6 +116,7 @@ pub struct Link {
     /// Whether probes tell what it is worth while nothing is sent.
     is_probed: bool,
     error_variance: f64,
+    errors: f64,
     last_error: f64,
     learnt_at: Option<Instant>,
     late_at: Option<Instant>,
@@ -168,6 +169,7 @@ impl Link {
             rate: Rate::new(8e3 / prior.rate_bps),
             is_probed: true,
             error_variance: ERROR_VARIANCE_PRIOR,
+            errors: 1.0,
             last_error: 0.0,
             prior,
             learnt_at: None,
@@ -359,7 +361,8 @@ impl Link {
     fn blend_error(&mut self, error: f64) {
         self.last_error = error;
         let error = error * error;
-        self.error_variance = (self.error_variance + ERROR_WEIGHT * (error - self.error_variance))
+        self.errors = (self.errors + 1.0).min(ERRORS);
+        self.error_variance = (self.error_variance + (error - self.error_variance) / self.errors)
             .clamp(ERROR_VARIANCE_MIN, ERROR_VARIANCE_MAX);
     }
 
