@@ -199,7 +199,9 @@ impl Policy for Dyno {
         if outcome.plan.uses_server() {
             estimates.packed(&outcome.plan, outcome.bytes, outcome.pack_ms, now);
         }
-        self.remember(*outcome);
+        if outcome.request.is_some() {
+            self.remember(*outcome);
+        }
         self.catch_up(outcome.end_ms);
     }
 }
