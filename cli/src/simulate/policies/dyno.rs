@@ -122,6 +122,7 @@ impl Dyno {
         let server_ms = request.receive_ms + request.unpack_ms + request.tail_ms;
         estimates.link.answered(LinkSample {
             bytes: outcome.bytes,
+            others: 0,
             sent,
             wall_ms: request.end_ms - request.sent_ms,
             receive_ms: request.receive_ms,
