@@ -39,6 +39,7 @@ fn samples(c: &mut Criterion) {
             now += Duration::from_millis(150);
             planner.estimates_mut().link.answered(black_box(LinkSample {
                 bytes: 40_000,
+                others: 0,
                 sent: now,
                 wall_ms: 130.0,
                 receive_ms: 70.0,

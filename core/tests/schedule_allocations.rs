@@ -25,6 +25,7 @@ fn decisions_and_samples_in_the_steady_state_allocate_nothing() {
             estimates.sent(9_000, now);
             estimates.link.answered(LinkSample {
                 bytes: 9_000,
+                others: 0,
                 sent: now,
                 wall_ms: 80.0,
                 receive_ms: 12.0,

@@ -89,6 +89,12 @@ impl Uplink {
         }
     }
 
+    /// With its connection open, and nothing carried yet.
+    pub(super) fn connected(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
     /// The same connection with its window open, as it is for those who use it all the time.
     pub(super) fn opened(&self, at_ms: f64) -> Self {
         Self {

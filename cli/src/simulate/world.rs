@@ -185,9 +185,9 @@ impl World {
         rates.sum::<f64>() / f64::from(STEPS)
     }
 
-    /// An uplink on which nothing was sent yet.
+    /// An uplink on which nothing was sent yet, with the connection open: everybody warms up.
     pub(super) fn uplink(&self) -> Uplink {
-        Uplink::new(self.rtt_ms)
+        Uplink::new(self.rtt_ms).connected()
     }
 
     fn span_ms(&self, from: usize, to: usize) -> f64 {

@@ -1,10 +1,10 @@
 //! `dyno infer` on the device: right answers, the promised JSON, raw outputs, images that are none.
 
 use crate::fixture::{
-    LAST_CUT, assert_right, bundle, folder, infer, keys, models, photos, samples,
+    LAST_CUT, assert_right, bundle, bundles, folder, infer, keys, models, photos, samples,
 };
 use crate::npy;
-use crate::processes::dyno;
+use crate::processes::{Server, dyno};
 
 #[test]
 fn every_sample_gets_the_right_answer() {
@@ -142,6 +142,42 @@ fn several_images_get_a_file_each() {
     for name in ["logits-01_cross.npy", "logits-02_heart.npy"] {
         assert_eq!(npy::read(&folder.path().join(name)).shape, [1, 12]);
     }
+}
+
+#[test]
+fn a_stream_answers_in_the_order_of_its_images() {
+    let server = Server::start(bundles());
+    let photos = photos(20);
+    let url = server.base();
+    // So that a slow answer is waited for.
+    let cloud = ["--mode", "ONLY_CLOUD", "--cut", "10"];
+    let split = [&cloud[..], &["--server", &url]].concat();
+    for flags in [&[][..], &split[..]] {
+        let run = infer(&[flags, &["--stream"]].concat(), &photos).ok();
+        let lines = run.json_lines();
+        assert_right(&lines, &samples());
+        for (number, line) in lines.iter().enumerate() {
+            assert_eq!(line["seq"], number);
+            assert_eq!(line["image"], photos[number].display().to_string());
+            assert_eq!(line["ran_on"] == "split", !flags.is_empty(), "{line}");
+        }
+        let last = run.stderr.lines().last().unwrap();
+        assert!(last.starts_with("20 frames in "), "{last}");
+        assert!(last.ends_with(" frames/s"), "{last}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_image_is_no_frame_of_a_stream() {
+    let (labels, mut images) = (models().join("labels.txt"), photos(2));
+    images.insert(1, labels.clone());
+    images.push(labels);
+    let run = infer(&["--stream"], &images);
+    let lines = run.json_lines();
+    let seqs: Vec<_> = lines.iter().map(|line| line["seq"].as_u64()).collect();
+    assert_eq!(seqs, [Some(0), None, Some(1), None]);
+    assert_eq!(lines[1]["kind"], "invalid_image");
+    assert!(run.complaint(1).contains("2 of 4 images failed"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::learning::Sent;
 use super::shared::{Shared, no_network};
 use super::{BodyKind, IfServerFails, TailAnswer, TailRequest, ms, now};
 use crate::bundle::Manifest;
-use crate::schedule::{LinkSample, Plan};
+use crate::schedule::Plan;
 use crate::{Error, ErrorKind, Result};
 
 /// How much longer than its deadline a transport is waited for: it reports its own misses.
@@ -110,12 +110,7 @@ pub(super) fn send(client: &Arc<Shared>, outgoing: Outgoing) -> Exchange {
     };
     let manifest = client.manifest.clone();
     let device_goes_on = client.policy.if_server_fails == IfServerFails::ResumeOnDevice;
-    let sent = Sent {
-        plan: Some(plan),
-        bytes,
-        at: now(),
-    };
-    client.sending(&sent);
+    let sent = client.sending(plan, bytes);
     let client = Arc::downgrade(client);
     Box::pin(async move {
         let _permit = permit;
@@ -148,16 +143,7 @@ pub(super) fn send(client: &Arc<Shared>, outgoing: Outgoing) -> Exchange {
             && !network.has_changed().unwrap_or(true)
         {
             match &answer {
-                Ok(TailAnswer { timing, .. }) => {
-                    let sample = LinkSample {
-                        bytes,
-                        sent: sent.at,
-                        wall_ms,
-                        receive_ms: timing.receive_ms,
-                        server_ms: timing.total_ms(),
-                    };
-                    client.remote_answered(plan, sample, timing);
-                }
+                Ok(TailAnswer { timing, .. }) => client.remote_answered(&sent, wall_ms, timing),
                 Err(error) => client.remote_failed(&sent, error),
             }
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::access::Access;
 use super::exchange::{self, Permit};
 use super::local::{self, Finished, Rest};
 use super::remote::Pending;
@@ -13,15 +14,12 @@ use super::{
     BodyKind, Fallback, IfDeviceFails, Inference, Label, RanOn, StageTimes, Staged, ms, now,
 };
 use crate::runtime::{Cancel, CancelOnDrop};
-use crate::schedule::{Codec, PhotoCodec, Plan, Precision};
+use crate::schedule::{Candidate, Codec, PhotoCodec, Plan, Precision};
 use crate::{Error, ErrorKind, Result, Tensor};
 
 /// Infers a staged photo. Dropping the future cancels the span or the request under way.
 pub(super) async fn infer(client: &Arc<Shared>, staged: Staged) -> Result<Inference> {
-    match Call::begin(client, staged).on_device().await? {
-        Stage::Done(inference) => Ok(*inference),
-        Stage::Remote(pending) => pending.answer().await,
-    }
+    Call::begin(client, staged).answer().await
 }
 
 /// A call under way, and what its report will say. Dropping it cancels the span under way.
@@ -32,7 +30,9 @@ pub(super) struct Call {
     pub(super) started: Instant,
     pub(super) times: StageTimes,
     pub(super) plan: Plan,
-    pub(super) estimated_ms: f64,
+    /// What was expected of the plan that was chosen.
+    pub(super) expected: Candidate,
+    pub(super) access: Access,
     pub(super) bytes_up: usize,
     pub(super) resume_after_ms: Option<f64>,
     pub(super) fallback: Option<Fallback>,
@@ -55,7 +55,7 @@ impl Stage {
 }
 
 impl Call {
-    /// Chooses the plan.
+    /// Chooses the plan of a call that has the device to itself.
     pub(super) fn begin(client: &Arc<Shared>, staged: Staged) -> Self {
         let started = now();
         let start = client.begin(started);
@@ -67,7 +67,8 @@ impl Call {
             started,
             times: StageTimes::default(),
             plan: start.candidate.plan,
-            estimated_ms: start.candidate.total_ms,
+            expected: start.candidate,
+            access: Access::default(),
             bytes_up: 0,
             resume_after_ms: None,
             fallback: start.fallback,
@@ -76,8 +77,22 @@ impl Call {
         }
     }
 
+    /// The same call, where it uses the device in its turn.
+    pub(super) fn with_access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// All of its stages.
+    pub(super) async fn answer(self) -> Result<Inference> {
+        match self.on_device().await? {
+            Stage::Done(inference) => Ok(*inference),
+            Stage::Remote(pending) => pending.answer().await,
+        }
+    }
+
     /// The first stage: everything, or what comes before the request.
-    pub(super) async fn on_device(self) -> Result<Stage> {
+    async fn on_device(self) -> Result<Stage> {
         match self.plan {
             Plan::Device => self.whole().await.map(Stage::done),
             Plan::Photo(codec) => self.photo(codec).await,
@@ -89,11 +104,12 @@ impl Call {
         }
     }
 
-    async fn whole(self) -> Result<Inference> {
+    async fn whole(mut self) -> Result<Inference> {
         let rest = Rest::Frame(self.staged.frame.clone());
         let (client, cancel) = (self.client.clone(), self.cancel.clone());
         let work = move || local::finish(&client, rest, &cancel);
-        match local::short_or_off_thread(self.estimated_ms, work).await {
+        let expected_ms = self.expected.total_ms;
+        match self.access.run_expecting(expected_ms, work).await {
             Ok(finished) => Ok(self.finished_here(finished)),
             Err(error) => self.last_resort(error).await,
         }
@@ -102,10 +118,8 @@ impl Call {
     async fn head(mut self, cut: usize, precision: Precision, codec: Codec) -> Result<Stage> {
         let (client, frame) = (self.client.clone(), self.staged.frame.clone());
         let cancel = self.cancel.clone();
-        let head = local::off_thread(move || {
-            local::run_head(&client, &frame, cut, (precision, codec), &cancel)
-        });
-        let head = match head.await {
+        let work = move || local::run_head(&client, &frame, cut, (precision, codec), &cancel);
+        let head = match self.access.run(work).await {
             Ok(head) => head,
             Err(error) => return self.last_resort(error).await.map(Stage::done),
         };
@@ -165,6 +179,7 @@ impl Call {
                     give_up: self.client.config.remote_deadline_max,
                     permit: self.permit.take(),
                 };
+                self.access.leave();
                 exchange::send(&self.client, outgoing).await
             }
             Err(encoding) => Err(encoding),
@@ -188,11 +203,11 @@ impl Call {
 
     async fn encode(&mut self, codec: PhotoCodec) -> Result<Bytes> {
         let frame = self.staged.frame.clone();
-        let (photo, encode_ms) = local::off_thread(move || {
+        let work = move || {
             let started = Instant::now();
             Ok((frame.encode(codec)?, ms(started.elapsed())))
-        })
-        .await?;
+        };
+        let (photo, encode_ms) = self.access.run(work).await?;
         self.packed(photo.len(), encode_ms);
         Ok(photo.into())
     }
@@ -260,7 +275,7 @@ impl Call {
             resume_after_ms: self.resume_after_ms,
             times: self.times,
             fallback: self.fallback,
-            estimated_ms: self.estimated_ms,
+            estimated_ms: self.expected.total_ms,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What a client learns from the life of a request: of the link, of the server, and whether to ask
 //! it again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::now;
-use super::shared::Shared;
+use super::config::MAX_REMOTE_DEADLINE;
+use super::in_flight::{Alone, Ticket};
+use super::shared::{Shared, State};
 use super::transport::ServerTiming;
+use super::{ms, now};
 use crate::schedule::{LinkSample, Plan};
 use crate::{Error, ErrorKind};
 
@@ -17,47 +19,108 @@ pub(super) struct Sent {
     /// Length of its body.
     pub(super) bytes: usize,
     pub(super) at: Instant,
+    /// Its place among the others; none for what is no inference.
+    ticket: Option<Ticket>,
+}
+
+impl Sent {
+    /// Something else than an inference, sent now, while there are none.
+    pub(super) fn aside(bytes: usize) -> Self {
+        Self {
+            plan: None,
+            bytes,
+            at: now(),
+            ticket: None,
+        }
+    }
+}
+
+impl State {
+    /// What a request of `bytes` for `plan` takes, were it alone.
+    pub(super) fn alone(&self, plan: &Plan, bytes: usize, now: Instant) -> Alone {
+        let estimates = self.planner.estimates();
+        let link = estimates.link.at(now);
+        // Nothing is waited for longer, however slow the link is believed to be.
+        let duration = |ms: f64| {
+            Duration::try_from_secs_f64(ms / 1e3)
+                .map_or(MAX_REMOTE_DEADLINE, |time| time.min(MAX_REMOTE_DEADLINE))
+        };
+        Alone {
+            sending: duration(link.sending_ms(bytes)),
+            network: duration(link.transfer_ms(bytes)),
+            server: duration(estimates.candidate(*plan, &[], now).server_ms),
+        }
+    }
+
+    /// A request has ended; returns the bytes of others that shared the uplink with it.
+    fn ends(&mut self, request: &Sent, now: Instant) -> usize {
+        let Some(ticket) = &request.ticket else {
+            return 0;
+        };
+        let rate_bps = self.planner.estimates().link.rate_bps(now);
+        let before = bytes_in(ticket.delays.uplink, rate_bps);
+        self.in_flight.ended(ticket, now);
+        before + self.in_flight.mixed_with(ticket)
+    }
 }
 
 impl Shared {
-    /// Learns from an answer to `bytes` sent for `plan`.
-    pub(super) fn remote_answered(&self, plan: Plan, sample: LinkSample, timing: &ServerTiming) {
+    /// Learns from an answer that came after `wall_ms`.
+    pub(super) fn remote_answered(&self, request: &Sent, wall_ms: f64, timing: &ServerTiming) {
+        let now = now();
         let mut state = self.state();
-        state.breaker.answered(sample.sent);
+        state.breaker.answered(request.at);
+        let others = state.ends(request, now);
+        let own_queue = request.ticket.map(|ticket| ticket.delays.server);
         let estimates = state.planner.estimates_mut();
-        estimates.link.answered(sample);
-        let ServerTiming {
-            unpack_ms,
-            queue_ms,
-            infer_ms,
-            ..
-        } = *timing;
-        estimates.served(&plan, unpack_ms, queue_ms, infer_ms, now());
+        estimates.link.answered(LinkSample {
+            bytes: request.bytes,
+            others,
+            sent: request.at,
+            wall_ms,
+            receive_ms: timing.receive_ms,
+            server_ms: timing.total_ms(),
+        });
+        if let Some(plan) = &request.plan {
+            let ServerTiming {
+                unpack_ms,
+                queue_ms,
+                infer_ms,
+                ..
+            } = *timing;
+            // What waited for this client's own requests is not the load of others.
+            let queue_ms = (queue_ms - own_queue.map_or(0.0, ms)).max(0.0);
+            estimates.served(plan, unpack_ms, queue_ms, infer_ms, now);
+        }
     }
 
-    /// A request is on its way: its bytes count, whatever becomes of them.
-    pub(super) fn sending(&self, request: &Sent) {
+    /// The body of an inference is on its way: its bytes count, whatever becomes of them.
+    pub(super) fn sending(&self, plan: Plan, bytes: usize) -> Sent {
+        let now = now();
         let mut state = self.state();
-        state
-            .planner
-            .estimates_mut()
-            .sent(request.bytes, request.at);
+        state.planner.estimates_mut().sent(bytes, now);
+        let alone = state.alone(&plan, bytes, now);
+        Sent {
+            plan: Some(plan),
+            bytes,
+            at: now,
+            ticket: Some(state.in_flight.send(bytes, alone, now)),
+        }
     }
 
     /// A request was dropped before its end: what the kernel has of it goes before the next.
     pub(super) fn remote_abandoned(&self, request: &Sent) {
         let now = now();
         let mut state = self.state();
+        state.ends(request, now);
+        let waited = request.ticket.map(|ticket| ticket.delays.uplink);
         let link = &mut state.planner.estimates_mut().link;
-        let passed_s = now.saturating_duration_since(request.at).as_secs_f64();
-        let gone = passed_s * link.rate_bps(now) / 8.0;
-        let left = (request.bytes as f64 - gone).max(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "not negative, and at most the bytes of the request"
-        )]
-        link.abandoned(left as usize, now);
+        let passed = now.saturating_duration_since(request.at);
+        let gone = bytes_in(
+            passed.saturating_sub(waited.unwrap_or_default()),
+            link.rate_bps(now),
+        );
+        link.abandoned(request.bytes.saturating_sub(gone), now);
     }
 
     /// Learns from a request that failed.
@@ -66,13 +129,15 @@ impl Shared {
             plan,
             bytes,
             at: sent,
+            ..
         } = request;
         let now = now();
         let mut state = self.state();
+        let others = state.ends(request, now);
         let link = &mut state.planner.estimates_mut().link;
         match error.kind() {
             ErrorKind::Cancelled => return,
-            ErrorKind::DeadlineExceeded if bytes > 0 => link.late(bytes, sent, now),
+            ErrorKind::DeadlineExceeded if bytes > 0 => link.late(bytes + others, sent, now),
             ErrorKind::Unreachable => link.broken(),
             _ => {}
         }
@@ -94,6 +159,17 @@ impl Shared {
             log::info!("the server failed ({}): {error}", error.kind());
         }
     }
+}
+
+/// Bytes that leave in so long a time.
+fn bytes_in(time: Duration, rate_bps: f64) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "neither factor is negative, and what is too much for the type is its greatest"
+    )]
+    let bytes = (ms(time) * rate_bps / 8e3) as usize;
+    bytes
 }
 
 /// Refusals (400, 413, 415) that the same message would meet again.

@@ -5,14 +5,17 @@
 //! cut, so that nothing is computed twice. Which mode does what is data: [`ExecutionMode`] and
 //! `docs/modes.md`.
 
+mod access;
 mod background;
 mod breaker;
 mod config;
 mod exchange;
 mod http;
+mod in_flight;
 mod inference;
 pub mod labels;
 mod learning;
+mod line;
 mod local;
 mod mode;
 mod probe;
@@ -20,6 +23,7 @@ mod random;
 mod remote;
 mod report;
 mod shared;
+mod stream;
 mod transport;
 
 use std::sync::Arc;
@@ -32,9 +36,14 @@ pub use mode::{
     ExecutionMode, First, IfDeviceFails, IfServerFails, ModePolicy, Outcome, Situation, table,
 };
 pub use report::{Fallback, Inference, RanOn, StageTimes};
+pub use stream::{
+    DEFAULT_IN_FLIGHT, InferStream, Keep, MAX_IN_FLIGHT, StreamOptions, StreamedInference,
+};
 pub use transport::{
     BodyKind, Probed, ServerLoad, ServerTiming, TailAnswer, TailRequest, Transport,
 };
+
+use futures_util::Stream;
 
 use crate::Result;
 use crate::bundle::{Bundle, Calibration, Manifest, Profile};
@@ -166,6 +175,40 @@ impl Client {
     pub async fn infer_pixels(&self, pixels: &Pixels<'_>) -> Result<Inference> {
         let staged = self.stage(pixels)?;
         self.infer(staged).await
+    }
+
+    /// Infers a stream of staged photos. Device, network and server work on successive frames at
+    /// once, so that answers come as fast as the slowest of them (`docs/streams.md`). They come in
+    /// the order of the frames; a frame that fails is an item too, and the stream goes on to the
+    /// last one. Dropping the stream cancels everything under way.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if the options make no sense, or outside of a tokio
+    /// runtime.
+    ///
+    /// ```no_run
+    /// use dyno_core::client::{Client, Keep, Staged, StreamOptions};
+    /// use futures_util::{Stream, StreamExt as _};
+    ///
+    /// # async fn example(
+    /// #     client: Client,
+    /// #     camera: impl Stream<Item = Staged> + Send + 'static,
+    /// # ) -> dyno_core::Result<()> {
+    /// let options = StreamOptions { keep: Keep::Latest, ..StreamOptions::default() };
+    /// let mut answers = client.infer_stream(camera, options)?;
+    /// while let Some(frame) = answers.next().await {
+    ///     match frame.answer {
+    ///         Ok(inference) => println!("{}: {:?}", frame.seq, inference.top.first()),
+    ///         Err(error) => eprintln!("{}: {error}", frame.seq),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn infer_stream<S>(&self, frames: S, options: StreamOptions) -> Result<InferStream>
+    where
+        S: Stream<Item = Staged> + Send + 'static,
+    {
+        InferStream::start(&self.shared, frames, options)
     }
 
     /// The plan that a call would follow now, every plan it was chosen from, and why.

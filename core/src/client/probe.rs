@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::breaker::Pass;
 use super::exchange::Permit;
 use super::learning::Sent;
+use super::ms;
 use super::shared::{Shared, State};
 use super::transport::Probed;
-use super::{ms, now};
-use crate::schedule::{LinkSample, PROBE_BYTES, Plan};
+use crate::schedule::{PROBE_BYTES, Plan};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest time for a probe to be answered; transports report a silent server before that.
@@ -41,11 +41,7 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
     let weak = Arc::downgrade(client);
     client.probes.spawn(async move {
         let _permit = permit;
-        let sent = Sent {
-            plan: None,
-            bytes: PROBE_BYTES,
-            at: now(),
-        };
+        let sent = Sent::aside(PROBE_BYTES);
         let probed = tokio::select! {
             biased;
             _ = network.changed() => return,
@@ -65,18 +61,7 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
 
 fn learn(client: &Shared, probed: &Result<Option<Probed>>, sent: &Sent) {
     match probed {
-        Ok(Some(Probed { wall, timing })) => {
-            let sample = LinkSample {
-                bytes: sent.bytes,
-                sent: sent.at,
-                wall_ms: ms(*wall),
-                receive_ms: timing.receive_ms,
-                server_ms: timing.total_ms(),
-            };
-            let mut state = client.state();
-            state.breaker.answered(sent.at);
-            state.planner.estimates_mut().link.answered(sample);
-        }
+        Ok(Some(Probed { wall, timing })) => client.remote_answered(sent, ms(*wall), timing),
         Ok(None) => {}
         Err(error) => client.remote_failed(sent, error),
     }

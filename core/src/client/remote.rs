@@ -55,6 +55,7 @@ impl Pending {
         };
         let sent = now();
         let mut request = exchange::send(&call.client, outgoing);
+        call.access.leave();
         let answer = if may_resume {
             tokio::time::timeout(patience.resume_after, &mut request).await
         } else {
@@ -80,9 +81,12 @@ impl Call {
         waited: Duration,
     ) -> Result<Inference> {
         let (client, cancel) = (self.client.clone(), self.cancel.clone());
-        let mut device = Box::pin(local::off_thread(move || {
-            local::finish(&client, rest, &cancel)
-        }));
+        let mut access = std::mem::take(&mut self.access);
+        let mut device = Box::pin(async move {
+            let finished = access.run(move || local::finish(&client, rest, &cancel));
+            // The device is kept until what it did has been learnt from.
+            (finished.await, access)
+        });
         tokio::select! {
             biased;
             answer = &mut request => match answer {
@@ -90,11 +94,11 @@ impl Call {
                 Ok(answered) => Ok(self.answered(answered)),
                 Err(error) => {
                     self.times.network_ms += ms(waited);
-                    let finished = device.await;
+                    let (finished, _access) = device.await;
                     self.resumed(&error, finished)
                 }
             },
-            finished = &mut device => match finished {
+            (finished, _access) = &mut device => match finished {
                 Ok(finished) => {
                     self.times.network_ms += ms(waited);
                     self.client.goes_on_late(request);
@@ -123,13 +127,14 @@ impl Call {
     }
 
     /// The server failed: the device computes what is left, if the mode allows it.
-    pub(super) async fn resume(self, error: Error, rest: Rest) -> Result<Inference> {
+    pub(super) async fn resume(mut self, error: Error, rest: Rest) -> Result<Inference> {
         let must_fail = self.client.policy.if_server_fails == IfServerFails::Fail;
         if must_fail || error.kind() == ErrorKind::Cancelled {
             return Err(error);
         }
         let (client, cancel) = (self.client.clone(), self.cancel.clone());
-        let finished = local::off_thread(move || local::finish(&client, rest, &cancel)).await;
+        let work = move || local::finish(&client, rest, &cancel);
+        let finished = self.access.run(work).await;
         self.resumed(&error, finished)
     }
 

@@ -9,6 +9,7 @@ use super::background::Background;
 use super::breaker::{Breaker, Held, Pass, Until};
 use super::config::ClientConfig;
 use super::exchange::{Exchange, Permit};
+use super::in_flight::InFlight;
 use super::learning::Sent;
 use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub(super) planner: Planner,
     pub(super) breaker: Breaker,
     pub(super) probing: Probing,
+    pub(super) in_flight: InFlight,
     /// Plans whose messages the server does not take, and what it said.
     pub(super) refused: Vec<(Plan, ErrorKind)>,
 }
@@ -103,6 +105,7 @@ impl Shared {
             planner: Planner::new(&plans, estimates, config.objective.clone()),
             breaker: Breaker::new(config.backoff_min, config.backoff_max, Random::new()),
             probing: Probing::default(),
+            in_flight: InFlight::default(),
             refused: Vec::new(),
         };
         Ok(Self {
@@ -222,6 +225,7 @@ impl Shared {
         state.planner.estimates_mut().network_changed(network);
         state.breaker.network_changed();
         state.probing = Probing::default();
+        state.in_flight = InFlight::default();
         drop(state);
         if let Some(transport) = &self.transport {
             transport.network_changed();
@@ -232,7 +236,13 @@ impl Shared {
 
     /// How long a request of `bytes` is waited for by a call that has taken `spent_ms` so far.
     pub(super) fn patience(&self, plan: &Plan, bytes: usize, spent_ms: f64) -> Waits {
-        let patience = self.state().planner.patience(plan, bytes, spent_ms, now());
+        let now = now();
+        let state = self.state();
+        let delays = state.in_flight.delays(state.alone(plan, bytes, now), now);
+        let wait_ms = ms(delays.uplink + delays.server);
+        let planner = &state.planner;
+        let patience = planner.patience_behind(wait_ms, plan, bytes, spent_ms, now);
+        drop(state);
         let longest = self.config.remote_deadline_max;
         let bounded = |ms: f64| {
             Duration::try_from_secs_f64(ms / 1e3).map_or(longest, |wait| wait.min(longest))
@@ -262,11 +272,7 @@ impl Shared {
         if self.is_offline() {
             return Err(no_network());
         }
-        let request = Sent {
-            plan: None,
-            bytes: 0,
-            at: now(),
-        };
+        let request = Sent::aside(0);
         match transport.warm_up().await {
             Ok(rtt) => {
                 let mut state = self.state();

@@ -195,17 +195,18 @@ impl Estimates {
         self.network = network;
     }
 
-    /// How long a request of `bytes` for `plan` is waited for, where the call is to be answered
-    /// within `left_ms` of its sending.
+    /// How long a request of `bytes` for `plan` is waited for, where it waits for `wait_ms` behind
+    /// others and the call is to be answered within `left_ms` of its sending.
     pub fn patience(
         &self,
+        wait_ms: f64,
         plan: &Plan,
         bytes: usize,
         left_ms: Option<f64>,
         now: Instant,
     ) -> Patience {
         let expected = self.candidate(*plan, &[], now);
-        let server_ms = expected.queue_ms + expected.server_ms;
+        let server_ms = wait_ms + expected.queue_ms + expected.server_ms;
         let expected_ms = self.link.transfer_ms(bytes, now) + server_ms;
         let p90_ms = self.link.transfer_p90_ms(bytes, now) + server_ms;
         Patience::new(expected_ms, p90_ms, self.resume_ms(plan, now), left_ms)

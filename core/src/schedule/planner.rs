@@ -111,9 +111,21 @@ impl Planner {
     /// Where throughput is optimised the device has other frames to work on, and resumes only when it
     /// has waited for as long as that takes: at most twice what the better of the two would have been.
     pub fn patience(&self, plan: &Plan, bytes: usize, spent_ms: f64, now: Instant) -> Patience {
+        self.patience_behind(0.0, plan, bytes, spent_ms, now)
+    }
+
+    /// The same for a request that waits for `wait_ms` behind others of this client.
+    pub fn patience_behind(
+        &self,
+        wait_ms: f64,
+        plan: &Plan,
+        bytes: usize,
+        spent_ms: f64,
+        now: Instant,
+    ) -> Patience {
         let limit_ms = self.objective.limits.latency_ms;
         let left_ms = limit_ms.map(|limit_ms| limit_ms - spent_ms);
-        let mut patience = self.estimates.patience(plan, bytes, left_ms, now);
+        let mut patience = self.estimates.patience(wait_ms, plan, bytes, left_ms, now);
         if self.objective.first_metric() == Metric::Throughput && left_ms.is_none() {
             let resume_ms = self.estimates.resume_ms(plan, now);
             patience.resume_after_ms += resume_ms;

@@ -111,6 +111,7 @@ mod tests {
     fn answer(planner: &mut Planner, receive_ms: f64, sent: Instant) {
         planner.estimates_mut().link.answered(LinkSample {
             bytes: PROBE_BYTES,
+            others: 0,
             sent,
             wall_ms: receive_ms + 10.0,
             receive_ms,

@@ -11,6 +11,7 @@
 
 pub mod chaos;
 pub mod http;
+pub mod timed;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

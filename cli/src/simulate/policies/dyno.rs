@@ -64,6 +64,7 @@ impl Dyno {
             let receive_ms = sent.last_ms - sent.first_ms;
             link.answered(LinkSample {
                 bytes: PROBE_BYTES,
+                others: 0,
                 sent: self.epoch,
                 wall_ms,
                 receive_ms,
@@ -142,6 +143,7 @@ impl Dyno {
         let server_ms = request.receive_ms + request.unpack_ms + request.tail_ms;
         estimates.link.answered(LinkSample {
             bytes: outcome.bytes,
+            others: 0,
             sent,
             wall_ms: request.end_ms - request.sent_ms,
             receive_ms: request.receive_ms,

@@ -86,6 +86,9 @@ impl LinkPrior {
 pub struct LinkSample {
     /// Length of the body.
     pub bytes: usize,
+    /// Bytes of other requests that shared the uplink with it: still to leave when it was sent, or
+    /// sent before it had left.
+    pub others: usize,
     /// When the request was sent.
     pub sent: Instant,
     /// From then until the answer was complete, in milliseconds.
@@ -272,10 +275,15 @@ impl Link {
     /// Learns from an answered request, even from one whose answer came too late to be used.
     pub fn answered(&mut self, sample: LinkSample) {
         let network_ms = (sample.wall_ms - sample.server_ms + sample.receive_ms).max(0.0);
-        self.observe_error(network_ms, self.transfer_ms(sample.bytes, sample.sent));
+        self.observe_error(
+            network_ms,
+            self.transfer_ms(sample.bytes + sample.others, sample.sent),
+        );
         let connection = self.connection(sample.sent);
         let rtt_ms = (sample.wall_ms - sample.server_ms).max(0.0);
-        if connection != Connection::Fresh && self.is_asleep(sample.sent) {
+        if sample.others > 0 {
+            // It waited for them, nobody knows for how long.
+        } else if connection != Connection::Fresh && self.is_asleep(sample.sent) {
             self.wake_ms.observe((rtt_ms - self.rtt_ms.get()).max(0.0));
         } else {
             self.observe_rtt(match connection {
@@ -391,6 +399,10 @@ impl Link {
             CLOCK_MS
         };
         let deviation = unsure_ms / (ms_per_byte * (timed_bytes - sent)).max(f64::MIN_POSITIVE);
+        // Bodies that leave together may be mixed, so that its time holds some of theirs.
+        let unmixed = timed_bytes / (timed_bytes + sample.others as f64);
+        let known = self.rate.ms_per_byte(now);
+        let ms_per_byte = known.max(ms_per_byte * unmixed).min(ms_per_byte);
         self.rate.observe(ms_per_byte, deviation * deviation, now);
     }
 
@@ -438,6 +450,7 @@ mod tests {
     fn sample(bytes: usize, sent: Instant, rtt_ms: f64, receive_ms: f64) -> LinkSample {
         LinkSample {
             bytes,
+            others: 0,
             sent,
             wall_ms: rtt_ms + receive_ms + 5.0,
             receive_ms,
@@ -487,6 +500,26 @@ mod tests {
         link.answered(sample(100_000, now + Duration::from_secs(5), 100.0, 340.0));
         let rate_bps = link.rate_bps(now);
         assert!(rate_bps > 13e6, "{rate_bps}");
+    }
+
+    #[test]
+    fn bodies_that_share_the_uplink_are_not_taken_for_a_slow_one() {
+        let mut link = Link::new(LinkPrior {
+            rtt_ms: 20.0,
+            rate_bps: 8e6,
+        });
+        let mut now = Instant::now();
+        link.connected(Some(20.0), now);
+        for _ in 0..20 {
+            // 20 kB in 20 ms, which waited for as many and were mixed with as many.
+            let mut sample = sample(20_000, now, 40.0, 40.0);
+            sample.others = 40_000;
+            link.answered(sample);
+            now += Duration::from_millis(40);
+        }
+        let (rtt_ms, rate_bps) = (link.rtt_ms(now), link.rate_bps(now));
+        assert!((rtt_ms - 20.0).abs() < 1e-6, "{rtt_ms}");
+        assert!((rate_bps / 8e6 - 1.0).abs() < 0.01, "{rate_bps}");
     }
 
     #[test]

@@ -121,6 +121,7 @@ fn a_link_that_turns_slow_is_noticed_by_its_answers() {
     for _ in 0..3 {
         planner.estimates_mut().link.answered(LinkSample {
             bytes: 20_000,
+            others: 0,
             sent: now,
             wall_ms: 600.0,
             receive_ms: 400.0,
@@ -295,6 +296,7 @@ fn the_same_estimates_give_the_same_choices() {
         for planner in [&mut one, &mut other] {
             planner.estimates_mut().link.answered(LinkSample {
                 bytes: 10_000,
+                others: 0,
                 sent: now,
                 wall_ms: 30.0 + f64::from(i * 37 % 90),
                 receive_ms: f64::from(i * 37 % 90),

@@ -1,23 +1,24 @@
 //! `dyno infer`: photos in, labels out.
 
+mod report;
+mod stream;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use dyno_core::bundle::Bundle;
 use dyno_core::client::{
-    Client, ClientConfig, ExecutionMode, HttpOptions, HttpTransport, Inference, Label, StageTimes,
-    Transport,
+    Client, ClientConfig, ExecutionMode, HttpOptions, HttpTransport, Inference, Transport,
 };
 use dyno_core::runtime::DeviceExecutor;
 use dyno_core::schedule::{Codec, Levels, Objective, PhotoCodec, Plan, Precision};
-use dyno_core::{Error, ErrorKind, Tensor};
-use serde::Serialize;
+use dyno_core::{Error, ErrorKind};
 
+use self::report::Report;
 use crate::objective::ObjectiveArgs;
 use crate::prepare::default_threads;
 use crate::verify::read_photo;
-use crate::{npy, output};
 
 /// Arguments of `dyno infer`.
 #[derive(Debug, clap::Args)]
@@ -58,6 +59,9 @@ pub(crate) struct Args {
     /// Threads that run one inference.
     #[arg(long, default_value_t = default_threads())]
     threads: usize,
+    /// Run the images as one stream: device, network and server work on successive images at once.
+    #[arg(long)]
+    stream: bool,
     /// Print one JSON line an image.
     #[arg(long)]
     json: bool,
@@ -86,26 +90,15 @@ async fn infer_all(args: Args) -> Result<()> {
         // Every image says what stands in its way.
         log::info!("not warmed up: {error}");
     }
-    let mut failed = 0;
-    for image in &args.images {
-        match infer(&client, image).await {
-            Ok(inference) => {
-                print_inference(image, &inference, args.json)?;
-                if let Some(output) = &args.output {
-                    let several = args.images.len() > 1;
-                    write_outputs(output, several.then_some(image), &inference.outputs)?;
-                }
-            }
-            Err(error) => {
-                failed += 1;
-                print_error(image, &error, args.json)?;
-            }
+    let mut report = Report::new(&args);
+    if args.stream {
+        stream::infer(&client, &args.images, &mut report).await?;
+    } else {
+        for image in &args.images {
+            report.image(image, None, infer(&client, image).await)?;
         }
     }
-    match failed {
-        0 => Ok(()),
-        failed => bail!("{failed} of {} images failed", args.images.len()),
-    }
+    report.end()
 }
 
 fn client(args: &Args, bundle: &Arc<Bundle>) -> Result<Client> {
@@ -185,148 +178,4 @@ fn any_codec(text: &str) -> Result<AnyCodec, Error> {
             )
         }),
     }
-}
-
-/// The JSON line of an image.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
-    image: String,
-    top: &'a [Label],
-    ran_on: &'static str,
-    cut: usize,
-    levels: Option<u32>,
-    codec: Option<&'static str>,
-    bytes_up: usize,
-    ms: Ms,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fallback: Option<FallbackLine<'a>>,
-}
-
-/// Times of the stages.
-#[derive(Debug, Serialize)]
-struct Ms {
-    total: f64,
-    preprocess: f64,
-    device: f64,
-    pack: f64,
-    network: f64,
-    queue: f64,
-    server: f64,
-    post: f64,
-}
-
-impl From<&StageTimes> for Ms {
-    fn from(times: &StageTimes) -> Self {
-        let round = |ms: f64| (ms * 1e3).round() / 1e3;
-        Self {
-            total: round(times.total_ms),
-            preprocess: round(times.preprocess_ms),
-            device: round(times.device_ms),
-            pack: round(times.pack_ms),
-            network: round(times.network_ms),
-            queue: round(times.queue_ms),
-            server: round(times.server_ms),
-            post: round(times.post_ms),
-        }
-    }
-}
-
-/// Why something else than the plan answered.
-#[derive(Debug, Serialize)]
-struct FallbackLine<'a> {
-    kind: &'static str,
-    error: &'a str,
-    from_cut: usize,
-}
-
-fn print_inference(image: &Path, inference: &Inference, json: bool) -> Result<()> {
-    if json {
-        let line = Line {
-            image: image.display().to_string(),
-            top: &inference.top,
-            ran_on: inference.ran_on.as_str(),
-            cut: inference.cut,
-            levels: inference.levels,
-            codec: inference.codec,
-            bytes_up: inference.bytes_up,
-            ms: Ms::from(&inference.times),
-            fallback: inference.fallback.as_ref().map(|f| FallbackLine {
-                kind: f.kind.as_str(),
-                error: &f.message,
-                from_cut: f.from_cut,
-            }),
-        };
-        return output::json_line(&line);
-    }
-    output::line(format_args!(
-        "{}: {:.1} ms, {} ({}), {} bytes sent",
-        image.display(),
-        inference.times.total_ms,
-        inference.ran_on.as_str(),
-        inference.plan,
-        inference.bytes_up
-    ))?;
-    if let Some(fallback) = &inference.fallback {
-        output::line(format_args!(
-            "  finished from cut {}: {}",
-            fallback.from_cut, fallback.message
-        ))?;
-    }
-    for label in &inference.top {
-        output::line(format_args!(
-            "  {:6.2} %  {:5}  {}",
-            100.0 * label.score,
-            label.index,
-            label.label
-        ))?;
-    }
-    if inference.top.is_empty() {
-        for output in &inference.outputs {
-            output::line(format_args!(
-                "  output of shape {:?} (write it with --output FILE.npy)",
-                output.shape()
-            ))?;
-        }
-    }
-    Ok(())
-}
-
-fn print_error(image: &Path, error: &anyhow::Error, json: bool) -> Result<()> {
-    if !json {
-        eprintln!("{}: {error:#}", image.display());
-        return Ok(());
-    }
-    let kind = error
-        .downcast_ref::<Error>()
-        .map_or(ErrorKind::Io, Error::kind)
-        .as_str();
-    let line = serde_json::json!({
-        "image": image.display().to_string(),
-        "error": format!("{error:#}"),
-        "kind": kind,
-    });
-    output::json_line(&line)
-}
-
-/// Writes the outputs; with several images the image's name, with several outputs their number
-/// goes into the file's name.
-fn write_outputs(file: &Path, image: Option<&PathBuf>, outputs: &[Tensor]) -> Result<()> {
-    let stem = |path: &Path| {
-        path.file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    for (index, output) in outputs.iter().enumerate() {
-        let mut name = stem(file);
-        if let Some(image) = image {
-            name = format!("{name}-{}", stem(image));
-        }
-        if outputs.len() > 1 {
-            name = format!("{name}-{index}");
-        }
-        let path = file.with_file_name(format!("{name}.npy"));
-        npy::save(&path, output).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
 }
