@@ -17,6 +17,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Longest time for a probe to be answered; transports report a silent server before that.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long warming up waits for the answer to its probe.
+const WARM_UP_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Leave for a probe, if a call at `now` that follows `plan` is to send one along.
 pub(super) fn is_due(
@@ -57,6 +59,19 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
             learn(&client, &probed, &sent);
         }
     });
+}
+
+/// Sends the first probe, over a connection that was just opened: what the link carries is better known
+/// before the first call than assumed. One that is not answered soon teaches nothing yet.
+pub(super) async fn while_warming_up(client: &Shared) {
+    let Some(transport) = &client.transport else {
+        return;
+    };
+    let sent = Sent::aside(PROBE_BYTES);
+    let probed = tokio::time::timeout(WARM_UP_PROBE_TIMEOUT, transport.probe(PROBE_BYTES)).await;
+    if let Ok(probed @ Ok(Some(_))) = probed {
+        learn(client, &probed, &sent);
+    }
 }
 
 fn learn(client: &Shared, probed: &Result<Option<Probed>>, sent: &Sent) {

@@ -278,6 +278,11 @@ impl Shared {
                 let mut state = self.state();
                 let link = &mut state.planner.estimates_mut().link;
                 link.connected(rtt.map(ms), now());
+                let is_metered = state.planner.estimates().network().metered;
+                drop(state);
+                if !is_metered {
+                    probe::while_warming_up(self).await;
+                }
                 Ok(())
             }
             Err(error) => {
