@@ -79,7 +79,7 @@ async fn check(mode: ExecutionMode, situation: Situation) {
     assert_right(&inference);
     let fallback = inference.fallback.as_ref().map(|fallback| fallback.kind);
     match outcome {
-        Outcome::Cheapest => {
+        Outcome::Best => {
             assert_eq!(inference.plan, cheapest, "{place}");
             assert_ne!(
                 inference.ran_on,

@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ExecutionMode {
-    /// Whatever is expected to be fastest; the device finishes what the server does not.
+    /// Whatever is best for the objective; the device finishes what the server does not.
     #[default]
     Auto,
     /// The device; the server only if the device fails.
@@ -49,7 +49,7 @@ impl ExecutionMode {
     pub const fn policy(self) -> ModePolicy {
         match self {
             Self::Auto => ModePolicy {
-                first: First::Cheapest,
+                first: First::Best,
                 if_server_fails: IfServerFails::ResumeOnDevice,
                 if_device_fails: IfDeviceFails::SendPhoto,
             },
@@ -117,8 +117,8 @@ pub struct ModePolicy {
 /// What a mode tries first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum First {
-    /// The plan with the least expected latency.
-    Cheapest,
+    /// The plan that is best for the objective.
+    Best,
     /// The whole model on the device.
     Device,
     /// The photo, and the whole model on the server.
@@ -153,7 +153,7 @@ impl ModePolicy {
     /// Whether `plan` may be what runs first: chosen in this mode, or pinned by the caller.
     pub const fn allows(self, plan: &Plan) -> bool {
         match self.first {
-            First::Cheapest => true,
+            First::Best => true,
             First::Device => !plan.uses_server(),
             First::Server => plan.uses_server(),
         }
@@ -169,7 +169,7 @@ impl ModePolicy {
                 IfDeviceFails::Fail => Outcome::Error(ErrorKind::Runtime),
             },
             (First::Device, _) => Outcome::Device,
-            (First::Cheapest, S::Online) => Outcome::Cheapest,
+            (First::Best, S::Online) => Outcome::Best,
             (First::Server, S::Online) | (_, S::DeviceFails) => Outcome::Server,
             (_, S::NoServer) if fails => Outcome::Error(ErrorKind::InvalidArgument),
             (_, S::NoServer) => Outcome::Device,
@@ -238,8 +238,8 @@ impl fmt::Display for Situation {
 /// What a call comes to: one field of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The plan with the least expected latency answers.
-    Cheapest,
+    /// The plan that is best for the objective answers.
+    Best,
     /// The device answers, and the network is not touched.
     Device,
     /// The server answers.
@@ -253,7 +253,7 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cheapest => f.write_str("fastest plan"),
+            Self::Best => f.write_str("best plan"),
             Self::Device => f.write_str("device"),
             Self::Server => f.write_str("server"),
             Self::Resumed => f.write_str("device, from the cut"),

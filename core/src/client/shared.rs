@@ -96,7 +96,7 @@ impl Shared {
         let estimates = Estimates::new(&manifest, known.profile, config.link, config.server_speed);
         if let Some((calibration, max_drop_pp)) = limit
             && config.plan.is_none()
-            && policy.first == First::Cheapest
+            && policy.first == First::Best
             && has_server
         {
             plans = calibrated_plans(&manifest, calibration, max_drop_pp);
@@ -359,11 +359,11 @@ fn plans(
         return Ok(vec![SpacePlan::unmeasured(plan)]);
     }
     Ok(match policy.first {
-        First::Cheapest if has_server => {
+        First::Best if has_server => {
             all_plans(manifest, config.precision, config.codec, config.photo)
         }
         First::Server if has_server => vec![SpacePlan::unmeasured(Plan::Photo(config.photo))],
-        First::Cheapest | First::Device | First::Server => {
+        First::Best | First::Device | First::Server => {
             vec![SpacePlan::unmeasured(Plan::Device)]
         }
     })
