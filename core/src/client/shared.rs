@@ -264,6 +264,27 @@ impl Shared {
         }
     }
 
+    /// The connection is open; returns whether it may be probed.
+    fn connected(&self, rtt: Option<Duration>) -> bool {
+        let mut state = self.state();
+        let estimates = state.planner.estimates_mut();
+        estimates.link.connected(rtt.map(ms), now());
+        !estimates.network().metered
+    }
+
+    /// A request of `bytes`, sent at `sent`, should have been answered by now. So should all that may
+    /// have been in the uplink before it and with it, which is counted rather twice than not at all.
+    pub(super) fn overdue(&self, bytes: usize, sent: Instant) {
+        let now = now();
+        let waited = now.saturating_duration_since(sent);
+        let mut state = self.state();
+        let shared = state
+            .in_flight
+            .bytes_since(sent.checked_sub(waited).unwrap_or(sent));
+        let link = &mut state.planner.estimates_mut().link;
+        link.overdue(bytes.max(shared), sent, now);
+    }
+
     /// Opens the connection, if there is a server that this mode may use.
     pub(super) async fn connect(&self) -> Result<()> {
         let Some(transport) = &self.transport else {
@@ -275,12 +296,7 @@ impl Shared {
         let request = Sent::aside(0);
         match transport.warm_up().await {
             Ok(rtt) => {
-                let mut state = self.state();
-                let link = &mut state.planner.estimates_mut().link;
-                link.connected(rtt.map(ms), now());
-                let is_metered = state.planner.estimates().network().metered;
-                drop(state);
-                if !is_metered {
+                if self.connected(rtt) {
                     probe::while_warming_up(self).await;
                 }
                 Ok(())
