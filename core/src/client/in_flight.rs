@@ -93,12 +93,6 @@ impl InFlight {
         mixed.map(|body| body.bytes).sum()
     }
 
-    /// Bytes of the bodies that were sent from `from` on.
-    pub(super) fn bytes_since(&self, from: Instant) -> usize {
-        let recent = self.recent.iter().filter(|body| body.given_at >= from);
-        recent.map(|body| body.bytes).sum()
-    }
-
     /// At `now` a request has ended.
     pub(super) fn ended(&mut self, ticket: &Ticket, now: Instant) {
         self.uplink.is_done(ticket.uplink, now);
@@ -144,6 +138,5 @@ mod tests {
         assert_eq!(in_flight.mixed_with(&first), 200);
         assert_eq!(in_flight.mixed_with(&second), 0);
         assert_eq!(in_flight.mixed_with(&third), 0);
-        assert_eq!(in_flight.bytes_since(now + MS * 5), 600);
     }
 }

@@ -67,10 +67,7 @@ impl Pending {
                 call.times.network_ms += ms(now().saturating_duration_since(sent));
                 call.resume(error, rest).await
             }
-            Err(_) => {
-                call.client.overdue(call.bytes_up, sent);
-                call.race(request, rest, patience.resume_after).await
-            }
+            Err(_) => call.race(request, rest, patience.resume_after).await,
         }
     }
 }

@@ -272,19 +272,6 @@ impl Shared {
         !estimates.network().metered
     }
 
-    /// A request of `bytes`, sent at `sent`, should have been answered by now. So should all that may
-    /// have been in the uplink before it and with it, which is counted rather twice than not at all.
-    pub(super) fn overdue(&self, bytes: usize, sent: Instant) {
-        let now = now();
-        let waited = now.saturating_duration_since(sent);
-        let mut state = self.state();
-        let shared = state
-            .in_flight
-            .bytes_since(sent.checked_sub(waited).unwrap_or(sent));
-        let link = &mut state.planner.estimates_mut().link;
-        link.overdue(bytes.max(shared), sent, now);
-    }
-
     /// Opens the connection, if there is a server that this mode may use.
     pub(super) async fn connect(&self) -> Result<()> {
         let Some(transport) = &self.transport else {

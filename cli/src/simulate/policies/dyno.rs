@@ -201,12 +201,7 @@ impl Policy for Dyno {
         if outcome.plan.uses_server() {
             estimates.packed(&outcome.plan, outcome.bytes, outcome.pack_ms, now);
         }
-        if let Some(request) = outcome.request {
-            if outcome.resumed.is_some() {
-                let sent = self.at(request.sent_ms);
-                let link = &mut self.planner.estimates_mut().link;
-                link.overdue(outcome.bytes, sent, now);
-            }
+        if outcome.request.is_some() {
             self.remember(*outcome);
         }
         self.catch_up(outcome.end_ms);

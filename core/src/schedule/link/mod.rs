@@ -303,14 +303,6 @@ impl Link {
         self.residue = None;
     }
 
-    /// A request of `bytes` sent at `sent` should have been answered by `now`, and may yet be: its bytes
-    /// have taken so long at least.
-    pub fn overdue(&mut self, bytes: usize, sent: Instant, now: Instant) {
-        let sending_ms = seconds(sent, now) * 1e3 - self.rtt_ms.get();
-        let ms_per_byte = sending_ms / bytes.max(1) as f64;
-        self.rate.at_least(ms_per_byte, self.is_probed, now);
-    }
-
     /// A request of `bytes` sent at `sent` was given up at `now`: the link is slower than predicted,
     /// nobody knows how much. Requests that were under way together are late together, and count
     /// once.
@@ -318,7 +310,9 @@ impl Link {
         if self.late_at.is_some_and(|at| sent <= at) {
             return;
         }
-        self.overdue(bytes, sent, now);
+        let sending_ms = seconds(sent, now) * 1e3 - self.rtt_ms.get();
+        let ms_per_byte = sending_ms / bytes.max(1) as f64;
+        self.rate.at_least(ms_per_byte, self.is_probed, now);
         self.blend_error(LATE_ERROR);
         self.late_at = Some(now);
         self.learnt_at = Some(now);
@@ -551,22 +545,6 @@ mod tests {
         link.connected(None, later);
         let after = link.rate_bps(later);
         assert!((after / before - 1.0).abs() < 0.3, "{before} {after}");
-    }
-
-    #[test]
-    fn a_request_that_is_overdue_is_believed_before_it_is_answered() {
-        let mut link = Link::new(LinkPrior::MOBILE);
-        let now = Instant::now();
-        link.answered(sample(50_000, now, 60.0, 4.0));
-        let sent = now + Duration::from_millis(200);
-        let fast = link.rate_bps(sent);
-        link.overdue(50_000, sent, sent + Duration::from_millis(460));
-        let slow = link.rate_bps(sent + Duration::from_millis(460));
-        // 400 to 460 ms for 50 kB: hardly 1 Mbit/s.
-        assert!(
-            fast > 9e6 && (0.8e6..1.05e6).contains(&slow),
-            "{fast} {slow}"
-        );
     }
 
     #[test]
