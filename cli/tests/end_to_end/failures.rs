@@ -136,7 +136,8 @@ fn a_server_that_comes_back_is_used_again() {
     let server = Server::start(bundles());
     let relay = Relay::to(server.address);
     relay.turns(Weather::HalfAnAnswer);
-    let images = many(&samples());
+    // Seconds of photos: the server is left alone for up to two after it failed twice.
+    let images: Vec<PathBuf> = (0..10).flat_map(|_| many(&samples())).collect();
     let base = relay.base();
     let flags = ["--server", &base, "--cut", "9"];
     let mut stream = Stream::start(infer_arguments(&bundle(), &flags, &images));
