@@ -5,7 +5,7 @@ mod schedule_support;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use dyno_core::schedule::{LinkSample, Metric, Objective};
+use dyno_core::schedule::{LinkSample, Metric, Objective, Plan, Probing};
 use schedule_support::planner;
 
 #[test]
@@ -17,8 +17,10 @@ fn decisions_and_samples_in_the_steady_state_allocate_nothing() {
     ] {
         let mut planner = planner(objective.clone());
         let mut now = Instant::now();
+        let mut probing = Probing::default();
         let mut call = || {
             let choice = planner.choose(&[0, 40, 97], now);
+            std::hint::black_box(probing.is_due(&mut planner, &Plan::Device, &[0, 40, 97], now));
             let estimates = planner.estimates_mut();
             estimates.device.observe(0, 97, 30.0, now);
             estimates.packed(&choice.best.plan, 9_000, 1.0, now);
@@ -32,7 +34,7 @@ fn decisions_and_samples_in_the_steady_state_allocate_nothing() {
                 server_ms: 16.0,
             });
             estimates.served(&choice.best.plan, 0.5, 0.0, 4.0, now);
-            now += Duration::from_millis(150);
+            now += Duration::from_secs(2);
             planner.patience(&choice.best.plan, 9_000, 1.0, now)
         };
         call();

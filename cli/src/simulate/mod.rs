@@ -226,7 +226,9 @@ fn static_best(setup: &Setup, world: &World, run: &Run) -> Option<Summary> {
         Metric::Bytes => s.bytes_mean,
         _ => s.latency_ms.mean,
     };
-    let key = |s: &Summary| (1.0 - s.answered, s.limit_violations as f64, cost(s));
+    // Shares: a plan that is slow gets to make, and to spoil, fewer calls.
+    let violations = |s: &Summary| s.limit_violations as f64 / s.calls.max(1) as f64;
+    let key = |s: &Summary| (1.0 - s.answered, violations(s), cost(s));
     summaries.min_by(|a, b| {
         let (a, b) = (key(a), key(b));
         a.0.total_cmp(&b.0)

@@ -37,41 +37,49 @@ pub(crate) struct Summary {
     pub(crate) usual_plan: Option<(String, f64)>,
 }
 
-/// Latencies in milliseconds.
+/// Latencies in milliseconds; NaN (null in JSON) of nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Latency {
+    #[serde(deserialize_with = "null_as_nan")]
     pub(crate) mean: f64,
+    #[serde(deserialize_with = "null_as_nan")]
     pub(crate) p50: f64,
+    #[serde(deserialize_with = "null_as_nan")]
     pub(crate) p95: f64,
+    #[serde(deserialize_with = "null_as_nan")]
     pub(crate) p99: f64,
 }
 
 impl Latency {
-    /// Of some latencies in any order; zeros of none.
+    /// Of some latencies in any order.
     pub(crate) fn of(mut latencies_ms: Vec<f64>) -> Self {
-        if latencies_ms.is_empty() {
-            return Self::default();
-        }
         latencies_ms.sort_by(f64::total_cmp);
         Self {
             mean: latencies_ms.iter().sum::<f64>() / latencies_ms.len() as f64,
-            p50: quantile(&latencies_ms, 0.50),
-            p95: quantile(&latencies_ms, 0.95),
-            p99: quantile(&latencies_ms, 0.99),
+            p50: percentile(&latencies_ms, 50),
+            p95: percentile(&latencies_ms, 95),
+            p99: percentile(&latencies_ms, 99),
+        }
+    }
+
+    /// Calls a second, if each began with the answer to the one before; 0 of none.
+    pub(crate) fn per_second(&self) -> f64 {
+        if self.mean > 0.0 {
+            1e3 / self.mean
+        } else {
+            0.0
         }
     }
 }
 
-/// The least value that so large a share of `sorted` does not exceed.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a length"
-)]
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let rank = (sorted.len() as f64 * share).ceil() as usize;
-    let index = rank.clamp(1, sorted.len().max(1)) - 1;
-    sorted.get(index).copied().unwrap_or(0.0)
+/// The least of the sorted values that so many of a hundred do not exceed; NaN of nothing.
+pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
+fn null_as_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Policies {
@@ -137,6 +145,18 @@ mod tests {
         assert!((latency.p50 - 50.0).abs() < 1e-9);
         assert!((latency.p95 - 95.0).abs() < 1e-9);
         assert!((latency.p99 - 99.0).abs() < 1e-9);
-        assert_eq!(Latency::of(Vec::new()), Latency::default());
+        assert!((latency.per_second() - 1e3 / 50.5).abs() < 1e-9);
+        assert!((percentile(&[7.0], 50) - 7.0).abs() < 1e-9);
+        assert!((percentile(&[1.0, 2.0, 3.0], 99) - 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_nothing_there_is_no_latency_and_it_is_no_fast_one() {
+        let none = Latency::of(Vec::new());
+        assert!(none.mean.is_nan() && none.p99.is_nan());
+        assert!(none.per_second().abs() < 1e-9);
+        let json = serde_json::to_string(&none).unwrap();
+        assert_eq!(json, r#"{"mean":null,"p50":null,"p95":null,"p99":null}"#);
+        assert!(serde_json::from_str::<Latency>(&json).unwrap().p50.is_nan());
     }
 }

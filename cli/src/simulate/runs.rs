@@ -89,9 +89,9 @@ impl Run {
         let latency_ms = Latency::of(latencies_ms);
         let throughput_fps = if self.is_stream() {
             let end_ms = answered.iter().map(|o| o.end_ms).fold(0.0, f64::max);
-            per_second(answered.len() as f64, end_ms)
+            frames_per_second(answered.len(), end_ms)
         } else {
-            per_second(1.0, latency_ms.mean)
+            latency_ms.per_second()
         };
         Summary {
             throughput_fps,
@@ -135,8 +135,12 @@ impl Run {
     }
 }
 
-fn per_second(count: f64, ms: f64) -> f64 {
-    if ms > 0.0 { count * 1e3 / ms } else { 0.0 }
+fn frames_per_second(count: usize, ms: f64) -> f64 {
+    if ms > 0.0 {
+        count as f64 * 1e3 / ms
+    } else {
+        0.0
+    }
 }
 
 fn usual_plan(outcomes: &[Outcome]) -> Option<(String, f64)> {

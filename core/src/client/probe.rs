@@ -30,7 +30,9 @@ pub(super) fn is_due(
 ) -> Option<Pass> {
     let is_due = client.transport.is_some()
         && !state.is_offline()
-        && state.probing.is_due(&state.planner, &plan, ready_cuts, now);
+        && state
+            .probing
+            .is_due(&mut state.planner, &plan, ready_cuts, now);
     is_due.then(|| state.breaker.admit(now).ok()).flatten()
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::cost::{Candidate, Entry, Estimates, Moment};
+use super::link::Link;
 use super::objective::{Goal, Limits, Metric, Objective};
 use super::patience::Patience;
 use super::plan::Plan;
@@ -132,6 +133,21 @@ impl Planner {
             patience.give_up_after_ms += resume_ms;
         }
         patience
+    }
+
+    /// Whether the server would be used at `now` if the link were `link`. Changes nothing.
+    pub(super) fn would_use_server(
+        &mut self,
+        link: Link,
+        ready_cuts: &[usize],
+        now: Instant,
+    ) -> bool {
+        let as_it_is = std::mem::replace(&mut self.estimates.link, link);
+        self.rate(ready_cuts, now);
+        self.estimates.link = as_it_is;
+        let best = best_of(&mut self.rated, &self.objective, |_| true);
+        let best = keep_or_replace(&self.rated, &self.objective, self.current, best);
+        best.is_some_and(|best| best.candidate.plan.uses_server())
     }
 
     /// Every candidate, the best under the objective first, with its excess over the limits.

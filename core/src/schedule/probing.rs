@@ -46,7 +46,7 @@ impl Probing {
     /// the server would be used if the link were much better than it is thought to be.
     pub fn is_due(
         &mut self,
-        planner: &Planner,
+        planner: &mut Planner,
         chosen: &Plan,
         ready_cuts: &[usize],
         now: Instant,
@@ -75,10 +75,8 @@ impl Probing {
             return false;
         }
         self.looked_at = Some(now);
-        let mut hopeful = planner.clone();
-        let best_link = hopeful.estimates().link.at_its_best(now);
-        hopeful.estimates_mut().link = best_link;
-        let would_use_it = hopeful.choose(ready_cuts, now).best.plan.uses_server();
+        let best_link = planner.estimates().link.at_its_best(now);
+        let would_use_it = planner.would_use_server(best_link, ready_cuts, now);
         if would_use_it {
             self.probed_at = Some(now);
             self.silence = self.silence.saturating_mul(2).min(MAX_SILENCE);
@@ -123,7 +121,7 @@ mod tests {
     fn a_link_never_heard_of_is_asked_at_once_and_a_steady_one_ever_more_rarely() {
         let (mut planner, mut probing) = (planner(), Probing::default());
         let mut now = Instant::now();
-        assert!(probing.is_due(&planner, &Plan::Device, &[0, 3], now));
+        assert!(probing.is_due(&mut planner, &Plan::Device, &[0, 3], now));
         for expected_s in [2, 4, 8, 16, 30, 30] {
             answer(&mut planner, 96.0, now);
             // The second of two equal answers is no surprise.
@@ -131,17 +129,17 @@ mod tests {
             let heard = now + Duration::from_millis(106);
             let expected = heard + Duration::from_secs(expected_s);
             let almost = heard + Duration::from_secs(expected_s) / 2;
-            assert!(!probing.is_due(&planner, &Plan::Device, &[0, 3], almost));
+            assert!(!probing.is_due(&mut planner, &Plan::Device, &[0, 3], almost));
             now = expected;
             assert!(
-                probing.is_due(&planner, &Plan::Device, &[0, 3], now),
+                probing.is_due(&mut planner, &Plan::Device, &[0, 3], now),
                 "{expected_s} s"
             );
         }
         // Twenty times slower than it was.
         answer(&mut planner, 2_000.0, now);
         let soon = now + Duration::from_millis(2_010) + MIN_SILENCE;
-        assert!(probing.is_due(&planner, &Plan::Device, &[0, 3], soon));
+        assert!(probing.is_due(&mut planner, &Plan::Device, &[0, 3], soon));
     }
 
     #[test]
@@ -149,15 +147,15 @@ mod tests {
         let now = Instant::now();
         let mut planner = planner();
         let server = Plan::Photo(PhotoCodec::Jpeg(90));
-        assert!(!Probing::default().is_due(&planner, &server, &[0, 3], now));
+        assert!(!Probing::default().is_due(&mut planner, &server, &[0, 3], now));
         planner.estimates_mut().network_changed(Network {
             kind: NetworkKind::Cellular,
             metered: true,
         });
-        assert!(!Probing::default().is_due(&planner, &Plan::Device, &[0, 3], now));
+        assert!(!Probing::default().is_due(&mut planner, &Plan::Device, &[0, 3], now));
         planner.estimates_mut().network_changed(Network::default());
         // A device of a millisecond is faster than any link.
         planner.estimates_mut().device.observe(0, 3, 0.5, now);
-        assert!(!Probing::default().is_due(&planner, &Plan::Device, &[0, 3], now));
+        assert!(!Probing::default().is_due(&mut planner, &Plan::Device, &[0, 3], now));
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::calls::{Answer, Call};
 use super::network::Carried;
 use super::spec::Description;
+use crate::simulate::report::Latency;
 
 /// The JSON of `dyno bench link`.
 #[derive(Debug, Serialize)]
@@ -38,7 +39,7 @@ pub(super) struct Summary {
     answered: f64,
     /// Of the answers.
     latency_ms: Latency,
-    /// Answers a second from the first call to the last answer, pauses included.
+    /// One over the mean latency, as in a simulation: pauses are not part of it.
     throughput_fps: f64,
     /// Bytes sent for an answer.
     bytes_mean: f64,
@@ -54,20 +55,11 @@ pub(super) struct Summary {
     fallbacks: usize,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-struct Latency {
-    mean: f64,
-    p50: f64,
-    p95: f64,
-    p99: f64,
-}
-
 impl Summary {
     pub(super) fn new(calls: &[Call], max_latency_ms: Option<f64>) -> Self {
         let answers: Vec<&Answer> = calls.iter().filter_map(|c| c.answer.as_ref()).collect();
         let answered = calls.iter().filter(|call| call.answer.is_some());
-        let mut latencies_ms: Vec<f64> = answered.map(|call| call.latency_ms).collect();
-        latencies_ms.sort_by(f64::total_cmp);
+        let latency_ms = Latency::of(answered.map(|call| call.latency_ms).collect());
         let mean = |of: &dyn Fn(&Answer) -> f64| mean(answers.iter().map(|answer| of(answer)));
         let violates = |call: &&Call| match max_latency_ms {
             Some(limit_ms) => call.answer.is_none() || call.latency_ms > limit_ms,
@@ -77,26 +69,17 @@ impl Summary {
         for answer in &answers {
             *ran_on.entry(answer.ran_on).or_default() += 1;
         }
-        let took_ms = match (calls.first(), calls.last()) {
-            (Some(first), Some(last)) => last.start_ms + last.latency_ms - first.start_ms,
-            _ => f64::NAN,
-        };
         Self {
             calls: calls.len(),
             answered: answers.len() as f64 / calls.len() as f64,
-            throughput_fps: answers.len() as f64 * 1e3 / took_ms,
+            throughput_fps: latency_ms.per_second(),
             bytes_mean: mean(&|answer| answer.bytes as f64),
             server_ms_mean: mean(&|answer| answer.server_ms),
             accuracy_drop_pp: mean(&|answer| f64::from(u8::from(!answer.agrees)) * 100.0),
             limit_violations: calls.iter().filter(violates).count(),
             fallbacks: answers.iter().filter(|a| a.fallback.is_some()).count(),
             ran_on,
-            latency_ms: Latency {
-                mean: self::mean(latencies_ms.iter().copied()),
-                p50: percentile(&latencies_ms, 50),
-                p95: percentile(&latencies_ms, 95),
-                p99: percentile(&latencies_ms, 99),
-            },
+            latency_ms,
         }
     }
 }
@@ -105,12 +88,6 @@ impl Summary {
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     sum / count
-}
-
-/// The least of the sorted values that so many of a hundred do not exceed; NaN of nothing.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
 /// The table, and what is to be known about it.
@@ -195,7 +172,7 @@ mod tests {
                 p95: 300.0,
                 p99: 300.0,
             },
-            throughput_fps: 3e3 / 5_900.0,
+            throughput_fps: 5.0,
             bytes_mean: 200.0,
             server_ms_mean: 2.0,
             accuracy_drop_pp: 100.0 / 3.0,
@@ -214,16 +191,5 @@ mod tests {
         let json = serde_json::to_value(&summary).unwrap();
         assert_eq!(json["answered"], 0.0);
         assert!(json["latency_ms"]["p99"].is_null() && json["bytes_mean"].is_null());
-    }
-
-    #[test]
-    fn percentiles_are_values_that_were_measured() {
-        let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
-        for (percent, value) in [(50, 50.0), (95, 95.0), (99, 99.0), (100, 100.0)] {
-            assert!((percentile(&hundred, percent) - value).abs() < 1e-9);
-        }
-        assert!((percentile(&[7.0], 50) - 7.0).abs() < 1e-9);
-        assert!((percentile(&[1.0, 2.0, 3.0], 99) - 3.0).abs() < 1e-9);
-        assert!(percentile(&[], 50).is_nan());
     }
 }

@@ -19,8 +19,8 @@ const LATE_SHARE: f64 = 0.5;
 /// Most that the mean latency may be of the oracle's.
 const REGRET_AT_ONE_RATE: f64 = 1.05;
 const REGRET_ON_TRACES: f64 = 1.15;
-/// Share of the calls that may miss a limit that could be kept: the limit is one of 95 in 100.
-const AVOIDABLE_SHARE: f64 = 0.05;
+/// Share of the calls that may miss a limit that the oracle would have kept.
+const AVOIDABLE_SHARE: f64 = 0.01;
 /// Loss of accuracy, in percentage points, that holds where no limit is given.
 const DROP_PP: f64 = 1.0;
 /// Sums of floats may be off by so much.

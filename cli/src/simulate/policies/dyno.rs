@@ -170,7 +170,10 @@ impl Policy for Dyno {
             self.building = Some((cut, until_ms));
         }
         let plan = choice.runnable.plan;
-        if self.probing.is_due(&self.planner, &plan, &ready_cuts, now) {
+        if self
+            .probing
+            .is_due(&mut self.planner, &plan, &ready_cuts, now)
+        {
             self.probe(world, uplink, call.start_ms);
         }
         plan
