@@ -1,4 +1,5 @@
-//! How fast a photo at the model's size is encoded and decoded at cut 0, and how many bytes it takes.
+//! How fast a photo at the model's size is encoded and decoded at cut 0, and how many bytes it takes;
+//! and how fast a camera's frame of 1080p is staged.
 //!
 //! `cargo bench -p dyno-core --bench photo`; the mean bytes and the mean error are printed before the times.
 //! The photos are the first 20 of `$DYNO_TEST_DATA/images/photos`, or the shipped model's samples,
@@ -10,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use dyno_core::pixels::{Colour, Fit, Frame, Layout, Photo, Preprocess};
+use dyno_core::pixels::{
+    Colour, Fit, Frame, Layout, Orientation, Photo, PixelFormat, Pixels, Preprocess, Yuv420,
+    YuvColour,
+};
 use dyno_core::schedule::PhotoCodec;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -120,5 +124,47 @@ fn photo(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, photo);
+/// A frame of 1920x1080 held upright, as RGBA, as NV21 in one buffer, and as Android's `YUV_420_888`,
+/// whose chroma planes end with their own last value.
+fn stage(c: &mut Criterion) {
+    const WIDTH: usize = 1920;
+    const HEIGHT: usize = 1080;
+    let bytes = |length: usize| -> Vec<u8> {
+        let noise = |at: usize| at.wrapping_mul(0x9E37_79B1) >> 24;
+        (0..length).map(|at| noise(at).to_le_bytes()[0]).collect()
+    };
+    let rgba = bytes(WIDTH * HEIGHT * 4);
+    let luma = bytes(WIDTH * HEIGHT);
+    let chroma = bytes(WIDTH * HEIGHT / 2);
+    let nv21 = Yuv420 {
+        y: &luma,
+        u: &chroma[1..],
+        v: &chroma,
+        width: WIDTH,
+        height: HEIGHT,
+        y_row_stride_bytes: WIDTH,
+        uv_row_stride_bytes: WIDTH,
+        uv_pixel_stride_bytes: 2,
+        colour: YuvColour::Bt601Full,
+    };
+    let android = Yuv420 {
+        v: &chroma[..chroma.len() - 1],
+        ..nv21
+    };
+    let rgba = Pixels::new(&rgba, WIDTH, HEIGHT, WIDTH * 4, PixelFormat::Rgba8);
+    let mut group = c.benchmark_group("stage");
+    for (name, pixels) in [
+        ("rgba", rgba),
+        ("nv21", Pixels::yuv420(nv21)),
+        ("yuv_420_888", Pixels::yuv420(android)),
+    ] {
+        let pixels = pixels.unwrap().with_orientation(Orientation::Right);
+        group.bench_function(BenchmarkId::new("1080p", name), |b| {
+            b.iter(|| Frame::stage(black_box(&pixels), &PREPROCESS).unwrap());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, photo, stage);
 criterion_main!(benches);

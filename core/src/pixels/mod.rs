@@ -29,18 +29,28 @@ mod buffer;
 mod encode;
 mod frame;
 mod geometry;
+#[cfg(test)]
+mod hostile;
+mod orientation;
 mod photo;
 mod ppm;
 mod preprocess;
 mod preprocess_file;
 #[cfg(test)]
 mod sample;
+mod scale;
 mod stage;
 mod webp;
+mod yuv;
+mod yuv_colour;
+mod yuv_scale;
 
-pub use buffer::{MAX_PHOTO_PIXELS, MAX_SIDE_PX, PixelFormat, Pixels};
+pub use buffer::{MAX_PHOTO_PIXELS, MAX_SIDE_PX, PixelFormat, Pixels, Region};
 pub use frame::Frame;
 pub use geometry::Geometry;
+pub use orientation::Orientation;
 pub use photo::{MAX_PHOTO_BYTES, Photo};
 pub use preprocess::{Anchor, Colour, Fit, Layout, Preprocess};
 pub use preprocess_file::{DEFAULT_PAD, PreprocessFile, Resize};
+pub use yuv::Yuv420;
+pub use yuv_colour::YuvColour;

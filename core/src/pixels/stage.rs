@@ -1,78 +1,61 @@
-//! Photo → frame: one pass that crops, scales with antialiasing and orders the colours.
+//! Photo → frame: one pass that crops, scales with antialiasing and orders the colours; then the
+//! small picture is turned.
 
-use std::borrow::Cow;
-
-use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8x3, U8x4};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
+use super::buffer::Memory;
+use super::scale::Crop;
 use super::{Fit, Frame, Geometry, PixelFormat, Pixels, Preprocess};
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
 impl Frame {
-    /// Crops, letterboxes or stretches `pixels` to the model's size.
+    /// Crops, letterboxes or stretches the upright region of `pixels` to the model's size.
     ///
     /// The part of the photo is chosen in fractions of a pixel and scaled by bilinear convolution
     /// whose support grows with the reduction: Pillow's `resize(…, BILINEAR, box=…)` and
     /// torchvision's `Resize(antialias=True)`, to within one step of rounding. A photo that
-    /// already has the model's size keeps every byte (with a crop fraction of 1).
+    /// already has the model's size keeps every byte (with a crop fraction of 1; YUV is converted).
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] if `preprocess` makes no sense.
+    /// [`Geometry::of`] the [`upright_size`](Pixels::upright_size) says which part lands where.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if `preprocess`
+    /// makes no sense.
     pub fn stage(pixels: &Pixels<'_>, preprocess: &Preprocess) -> Result<Self> {
-        let geometry = Geometry::of(pixels.width(), pixels.height(), preprocess)?;
-        let part = match pixels.format() {
-            PixelFormat::Rgb8 => resize::<U8x3>(pixels, &geometry)?,
-            PixelFormat::Rgba8 => four_to_rgb(&resize::<U8x4>(pixels, &geometry)?, [0, 1, 2]),
-            PixelFormat::Bgra8 => four_to_rgb(&resize::<U8x4>(pixels, &geometry)?, [2, 1, 0]),
+        let (width, height) = pixels.upright_size();
+        let geometry = Geometry::of(width, height, preprocess)?;
+        let (left, top, width, height) = geometry.source();
+        let source = Crop {
+            left,
+            top,
+            width,
+            height,
         };
+        let (_, _, width, height) = geometry.target();
+
+        // A big picture is not turned: its part is found in the buffer as it is stored.
+        let orientation = pixels.orientation();
+        let crop = orientation.crop_to_stored(source, pixels.region_size());
+        let target = orientation.size((width, height));
+        let region = pixels.region();
+        let rgb = match pixels.memory() {
+            Memory::Interleaved(plane, format) => match format {
+                PixelFormat::Rgb8 => plane.scaled::<U8x3>(region, crop, target)?,
+                PixelFormat::Rgba8 => {
+                    four_to_rgb(&plane.scaled::<U8x4>(region, crop, target)?, [0, 1, 2])
+                }
+                PixelFormat::Bgra8 => {
+                    four_to_rgb(&plane.scaled::<U8x4>(region, crop, target)?, [2, 1, 0])
+                }
+            },
+            Memory::Yuv420(planes) => planes.scaled_rgb(region, crop, target)?,
+        };
+        let part = orientation.turned(rgb, target);
         let rgb = match preprocess.fit {
             Fit::Letterbox { pad, .. } => framed(&part, &geometry, preprocess, pad),
             Fit::Crop { .. } | Fit::Stretch => part,
         };
         Self::from_rgb(preprocess.width, preprocess.height, rgb)
     }
-}
-
-/// The source part of `pixels` at the target size, in the format of `pixels`.
-fn resize<P: PixelTrait>(pixels: &Pixels<'_>, geometry: &Geometry) -> Result<Vec<u8>> {
-    let (width, height) = (side(pixels.width())?, side(pixels.height())?);
-    let (_, _, target_width, target_height) = geometry.target();
-    let (data, row_px) = whole_rows::<P>(pixels)?;
-    let rows = TypedImageRef::<P>::from_buffer(row_px, height, &data).map_err(defect)?;
-    let photo = TypedCroppedImage::from_ref(&rows, 0, 0, width, height).map_err(defect)?;
-
-    let mut part = vec![0; target_width * target_height * P::size()];
-    let mut target = TypedImage::<P>::from_buffer(
-        side(target_width)?,
-        side(target_height)?,
-        part.as_mut_slice(),
-    )
-    .map_err(defect)?;
-    let (left, top, source_width, source_height) = geometry.source();
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .crop(left, top, source_width, source_height)
-        .use_alpha(false);
-    Resizer::new()
-        .resize_typed(&photo, &mut target, &options)
-        .map_err(defect)?;
-    Ok(part)
-}
-
-/// The buffer as rows of whole pixels, and the pixels of a row with its padding. Copies only when
-/// the stride is no whole number of pixels or the last row lacks its padding.
-fn whole_rows<'a, P: PixelTrait>(pixels: &Pixels<'a>) -> Result<(Cow<'a, [u8]>, u32)> {
-    let stride = pixels.row_stride_bytes();
-    let row_px = stride / P::size();
-    let whole = stride.is_multiple_of(P::size())
-        && pixels.data().len() / stride >= pixels.height()
-        && u32::try_from(row_px).is_ok();
-    if whole {
-        return Ok((Cow::Borrowed(pixels.data()), side(row_px)?));
-    }
-    let mut packed = Vec::with_capacity(pixels.width() * pixels.height() * P::size());
-    pixels.rows().for_each(|row| packed.extend_from_slice(row));
-    Ok((Cow::Owned(packed), side(pixels.width())?))
 }
 
 /// Three of the four bytes of every pixel, in the order R, G, B.
@@ -96,20 +79,12 @@ fn framed(part: &[u8], geometry: &Geometry, preprocess: &Preprocess, pad: u8) ->
     rgb
 }
 
-fn side(length_px: usize) -> Result<u32> {
-    u32::try_from(length_px).map_err(defect)
-}
-
-/// The geometry has been checked, so the scaler has nothing to refuse.
-fn defect(source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::with_source(ErrorKind::Internal, "scaling a photo failed", source)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::sample::{LETTERBOX, WHOLE, preprocess, rgb};
-    use super::super::{Anchor, Photo};
+    use super::super::{Anchor, Photo, Region};
     use super::*;
+    use crate::ErrorKind;
 
     /// A pixel (x, y) and its R, G, B.
     type Reference = ((usize, usize), [u8; 3]);
@@ -236,6 +211,58 @@ mod tests {
                         .map(|(a, b)| a.abs_diff(*b))
                         .max();
                     assert!(worst <= Some(1), "{format:?} + {padding}: off by {worst:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_region_is_staged_as_a_picture_of_its_own() {
+        let (width, height) = (101, 77);
+        let photo = rgb(width, height);
+        let regions = [
+            (0, 0, 101, 77),
+            (13, 5, 64, 48),
+            (100, 0, 1, 77),
+            (2, 60, 99, 17),
+        ];
+        for (left, top, region_width, region_height) in regions {
+            let rows = photo.chunks(width * 3).skip(top).take(region_height);
+            let part: Vec<u8> = rows
+                .flat_map(|row| &row[left * 3..(left + region_width) * 3])
+                .copied()
+                .collect();
+            let stride = region_width * 3;
+            let copied = Pixels::new(
+                &part,
+                region_width,
+                region_height,
+                stride,
+                PixelFormat::Rgb8,
+            );
+            let region = Region {
+                left,
+                top,
+                width: region_width,
+                height: region_height,
+            };
+            // Rows of whole pixels, and a stride that makes a copy necessary.
+            for padding in [0, 1] {
+                let stride = width * 3 + padding;
+                let mut data = Vec::new();
+                for row in photo.chunks(width * 3) {
+                    data.extend_from_slice(row);
+                    data.resize(data.len() + padding, 0xEE);
+                }
+                let pixels = Pixels::new(&data, width, height, stride, PixelFormat::Rgb8);
+                let pixels = pixels.unwrap().with_region(region).unwrap();
+                for fit in [WHOLE, Fit::Stretch, LETTERBOX] {
+                    let preprocess = preprocess(32, 24, fit);
+                    assert_eq!(
+                        Frame::stage(&pixels, &preprocess).unwrap(),
+                        Frame::stage(copied.as_ref().unwrap(), &preprocess).unwrap(),
+                        "{region:?} {fit:?}"
+                    );
                 }
             }
         }
