@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use config::{ClientConfig, MAX_REMOTE_DEADLINE};
-pub use http::{HttpOptions, HttpTransport};
+pub use http::{HttpOptions, HttpTransport, Token};
 pub use labels::{Label, MAX_TOP_K, top_k};
 pub use mode::{
     ExecutionMode, First, IfDeviceFails, IfServerFails, ModePolicy, Outcome, Situation, table,

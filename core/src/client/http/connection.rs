@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client};
 
@@ -76,7 +77,12 @@ impl Connection {
 
 fn build(secure: bool, options: &HttpOptions) -> Result<Client> {
     install_crypto();
+    let mut headers = HeaderMap::new();
+    if let Some(token) = &options.token {
+        headers.insert(AUTHORIZATION, token.header()?);
+    }
     let builder = Client::builder()
+        .default_headers(headers)
         .http2_prior_knowledge()
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)

@@ -7,6 +7,7 @@
 mod answer;
 mod connection;
 mod headers;
+mod token;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use self::answer::{Expected, Failure};
 use self::connection::Connection;
+pub use self::token::Token;
 use super::{BodyKind, Probed, TailAnswer, TailRequest, Transport};
 use crate::{Error, ErrorKind, Result, TensorSpec};
 
@@ -47,6 +49,9 @@ pub struct HttpOptions {
     pub root_certificate: Option<Vec<u8>>,
     /// Longest time for TCP and TLS to connect.
     pub connect_timeout: Duration,
+    /// What a server that lets nobody else in wants to see; goes with every request, health checks
+    /// and probes included. Over `http://` whoever carries the request reads it.
+    pub token: Option<Token>,
 }
 
 impl Default for HttpOptions {
@@ -54,6 +59,7 @@ impl Default for HttpOptions {
         Self {
             root_certificate: None,
             connect_timeout: Duration::from_secs(2),
+            token: None,
         }
     }
 }
