@@ -76,6 +76,15 @@ pub struct Config {
     #[arg(long, env = "DYNO_ALLOW_PLAINTEXT", hide_env_values = true)]
     pub allow_plaintext: bool,
 
+    /// File of the keys that are let in, a line `ID SHA256-HEX` each; without it everybody is
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DYNO_KEYS_FILE",
+        hide_env_values = true
+    )]
+    pub keys: Option<PathBuf>,
+
     /// Refuse to start if any bundle cannot be served, instead of leaving it out
     #[arg(long, env = "DYNO_STRICT", hide_env_values = true)]
     pub strict: bool,
@@ -162,6 +171,7 @@ impl Config {
             tls_cert: None,
             tls_key: None,
             allow_plaintext: false,
+            keys: None,
             strict: false,
             workers: None,
             threads: None,
@@ -202,6 +212,11 @@ impl Config {
                 "TLS needs both --tls-cert and --tls-key",
             )),
         }
+    }
+
+    /// Whether whoever carries a request to this server reads its token.
+    pub(crate) fn tokens_are_readable(&self) -> bool {
+        self.keys.is_some() && self.tls_cert.is_none() && !self.listen.ip().is_loopback()
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -298,6 +313,20 @@ mod tests {
         assert!(config.tls_files().unwrap().is_none());
         config.tls_cert = Some("cert.pem".into());
         assert!(config.tls_files().is_err(), "a certificate without a key");
+    }
+
+    #[test]
+    fn tokens_are_readable_where_there_is_no_tls_on_the_way() {
+        let mut config = Config::new("bundles");
+        config.listen = "192.0.2.1:0".parse().unwrap();
+        assert!(!config.tokens_are_readable(), "there are none");
+        config.keys = Some("keys".into());
+        assert!(config.tokens_are_readable());
+        config.tls_cert = Some("cert.pem".into());
+        assert!(!config.tokens_are_readable());
+        config.tls_cert = None;
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        assert!(!config.tokens_are_readable());
     }
 
     #[test]

@@ -5,13 +5,16 @@
 
 use axum::response::{IntoResponse, Response};
 use dyno_core::{Error, ErrorKind};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// What an overloaded server asks a client to wait: one second. Phones do not wait, they finish
 /// on the device; the header is for everyone else.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// How to be let in: with a token (RFC 6750).
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 
 /// A request that is not answered with 200.
 #[derive(Debug, Clone)]
@@ -68,6 +71,9 @@ impl Failure {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
         response
     }
 }
@@ -106,6 +112,7 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::InvalidArgument | ErrorKind::InvalidImage | ErrorKind::InvalidActivation => {
             StatusCode::BAD_REQUEST
         }
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::BundleMismatch => StatusCode::CONFLICT,
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -136,9 +143,17 @@ mod tests {
                 "invalid_activation",
                 "unsupported_activation",
                 "not_found",
+                "unauthorized",
                 "too_large",
             ]
         );
+    }
+
+    #[test]
+    fn whoever_is_not_let_in_is_told_how() {
+        let response = Failure::of(ErrorKind::Unauthorized, "no token").render("r1");
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
     }
 
     #[test]

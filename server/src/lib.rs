@@ -1,8 +1,8 @@
 //! The DynO server: runs the tails of split CNNs over HTTP/2.
 //!
 //! One request carries a packed activation (or a photo), one answer the model's outputs. The way
-//! through: `listener` (connections) → `routes` (protocol) → `admission` (room, workers) →
-//! `engine` (decode, run). `docs/protocol.md` is the protocol, `docs/server.md` how to run it.
+//! through: `listener` (connections) → `keys` (who asks) → `routes` (protocol) → `admission`
+//! (room, workers) → `engine` (decode, run). `docs/protocol.md` is the protocol, `docs/server.md` how to run it.
 
 mod admission;
 mod answer;
@@ -12,6 +12,7 @@ mod config;
 mod drain;
 mod engine;
 mod errors;
+mod keys;
 mod listener;
 mod models;
 mod observe;

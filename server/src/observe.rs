@@ -1,7 +1,7 @@
 //! Around every request: an id, a log line, error bodies, and a net under panics.
 //!
-//! The line has sizes, times and the outcome; never a body, an output or a label, and of what the
-//! client wrote only the name of a model that exists.
+//! The line has sizes, times and the outcome; never a body, an output, a label or a token, and of
+//! what the client wrote only the name of a model that exists.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::errors::Failure;
+use crate::keys::KeyId;
 use crate::timing::{Timing, millis};
 
 /// Carries the id that the log has, in every answer.
@@ -24,6 +25,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("dyno-request-id");
 /// What a handler leaves for the log line.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
+    /// Whose token the request had.
+    pub(crate) key: Option<KeyId>,
     pub(crate) model: Option<String>,
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: Option<usize>,
@@ -104,6 +107,7 @@ impl Drop for Line {
             request_id = %self.id,
             method = %self.method,
             route = self.route.as_ref().map(MatchedPath::as_str),
+            key = details.key.as_ref().map(KeyId::as_str),
             model = details.model.as_deref(),
             cut = details.cut,
             bytes = details.bytes,

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::drain::{self, Lifecycle, Phase};
+use crate::keys::Keys;
 use crate::listener::{Listener, Tls};
 use crate::models::{self, Model, Refused, Registry};
 use crate::routes::{App, router};
@@ -51,24 +52,26 @@ impl Server {
     /// Opens the configured bundles and binds the address.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if the configuration makes no sense (plaintext
-    /// for other machines, a bad certificate, no bundles), with [`ErrorKind::InvalidBundle`] if
+    /// for other machines, a bad certificate, bad keys, no bundles), with [`ErrorKind::InvalidBundle`] if
     /// none can be served, and with [`ErrorKind::Io`] if the address cannot be had.
     pub async fn bind(config: Config) -> Result<Self> {
         config.tls_files()?;
+        let keys = Keys::of(&config)?;
         let opening = config.clone();
         let (models, refused) = tokio::task::spawn_blocking(move || models::open_all(&opening))
             .await
             .map_err(|error| {
                 Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
             })??;
-        Self::start(config, models, &refused).await
+        Self::start(config, keys, models, &refused).await
     }
 
     /// A server for models that are at hand already; the configured folder is not looked at.
     ///
     /// Fails like [`Server::bind`].
     pub async fn with_models(config: Config, models: Vec<Model>) -> Result<Self> {
-        Self::start(config, models, &[]).await
+        let keys = Keys::of(&config)?;
+        Self::start(config, keys, models, &[]).await
     }
 
     /// The address it is bound to.
@@ -126,26 +129,39 @@ impl Server {
         Ok(())
     }
 
-    async fn start(config: Config, models: Vec<Model>, refused: &[Refused]) -> Result<Self> {
+    async fn start(
+        config: Config,
+        keys: Option<Keys>,
+        models: Vec<Model>,
+        refused: &[Refused],
+    ) -> Result<Self> {
         let tls = config
             .tls_files()?
             .map(|(cert, key)| Tls::from_files(cert, key))
             .transpose()?;
         let encrypted = tls.is_some();
+        let known_keys = keys.as_ref().map(Keys::len);
         let registry = Registry::new(models, config.max_photo_bytes())?;
         let lifecycle = Arc::new(Lifecycle::new());
-        let app = Arc::new(App::new(&config, registry, lifecycle));
+        let app = Arc::new(App::new(&config, keys, registry, lifecycle));
         let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
         let local_addr = listener.local_addr()?;
 
         tracing::info!("listening on {local_addr}");
         tracing::info!(
             tls = encrypted,
+            keys = known_keys,
             workers = config.workers(),
             threads = config.threads(),
             capacity = config.max_in_flight(),
             "set up"
         );
+        if config.tokens_are_readable() {
+            tracing::warn!(
+                "tokens come without TLS: whoever carries them reads them, unless that is only a \
+                 proxy in front of this server that ends TLS"
+            );
+        }
         for Refused { folder, error } in refused {
             tracing::warn!(folder = ?folder, %error, "bundle left out");
         }

@@ -23,6 +23,9 @@ fn help() {
 fn a_server_that_cannot_start_says_why_and_fails() {
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "# keys\nphone sesame\n").unwrap();
+    let keys = keys.path().to_str().unwrap();
     for (args, code, says) in [
         (&["--bundles", empty][..], 1, "dyno prepare"),
         (&["--bundles", "/does/not/exist"], 1, "/does/not/exist"),
@@ -32,6 +35,8 @@ fn a_server_that_cannot_start_says_why_and_fails() {
             "--tls-cert",
         ),
         (&["--bundles", empty, "--tls-cert", "x"], 2, "--tls-key"),
+        (&["--bundles", empty, "--keys", keys], 1, "line 2"),
+        (&["--bundles", empty, "--keys", keys], 1, keys),
         (
             &["--bundles", empty, "--max-deadline", "10"],
             2,
@@ -43,6 +48,7 @@ fn a_server_that_cannot_start_says_why_and_fails() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
         assert!(stderr.contains(says), "{args:?}: {stderr}");
+        assert!(!stderr.contains("sesame"), "{args:?}: {stderr}");
         assert!(output.stdout.is_empty(), "nothing is listening");
     }
 }

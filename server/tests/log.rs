@@ -6,7 +6,8 @@ mod common;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use common::{start, until};
+use common::{SESAME, SESAME_HASH, cold, config, keys_file, start, until};
+use dyno_server::Server;
 use serde_json::Value;
 
 #[derive(Clone, Default)]
@@ -50,7 +51,8 @@ async fn every_request_leaves_one_line_without_the_users_data() {
         .finish();
     let _log = tracing::subscriber::set_default(log);
 
-    let mut server = start(|_| {}).await;
+    let keys = keys_file();
+    let mut server = start(|config| config.keys = Some(keys.path().into())).await;
     assert!(
         captured
             .text()
@@ -61,6 +63,7 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     );
     let labels = server
         .infer("user bytes")
+        .bearer_auth(SESAME)
         .header("accept", "application/json");
     let answer = labels.send().await.unwrap();
     let id = answer.headers()["dyno-request-id"]
@@ -68,16 +71,22 @@ async fn every_request_leaves_one_line_without_the_users_data() {
         .unwrap()
         .to_owned();
     assert!(answer.text().await.unwrap().contains("dog"));
-    server.infer("broken").send().await.unwrap();
+    let broken = server.infer("broken").bearer_auth(SESAME);
+    broken.send().await.unwrap();
     let unknown = server.url("/v1/models/in%0ajected/infer");
-    server.client.post(unknown).send().await.unwrap();
-    let waiting = tokio::spawn(server.infer("wait").send());
+    let unknown = server.client.post(unknown).bearer_auth(SESAME);
+    unknown.send().await.unwrap();
+    let waiting = tokio::spawn(server.infer("wait").bearer_auth(SESAME).send());
     server.heard("entered").await;
     waiting.abort();
     until(async || captured.requests().len() == 4).await;
+    let stranger = server.infer("stranger bytes").bearer_auth("abracadabra");
+    stranger.send().await.unwrap();
+    until(async || captured.requests().len() == 5).await;
 
     let lines = captured.requests();
     assert_eq!(lines[0]["request_id"], id);
+    assert_eq!(lines[0]["key"], "phone-1");
     assert_eq!(lines[0]["model"], "fake");
     assert_eq!(lines[0]["cut"], 1);
     assert_eq!(lines[0]["bytes"], 10);
@@ -101,13 +110,40 @@ async fn every_request_leaves_one_line_without_the_users_data() {
         lines[3].get("status").is_none(),
         "nobody was there to answer"
     );
+    assert_eq!(
+        (&lines[4]["status"], &lines[4]["kind"]),
+        (&401.into(), &"unauthorized".into())
+    );
+    assert!(lines[4].get("key").is_none() && lines[4].get("model").is_none());
+
+    assert!(!captured.text().contains("whoever carries them"));
+    let mut open = config();
+    open.listen = "0.0.0.0:0".parse().unwrap();
+    open.allow_plaintext = true;
+    open.keys = Some(keys.path().into());
+    Server::with_models(open, vec![cold("cold").0])
+        .await
+        .unwrap();
+    let warned = captured.text();
+    let warning = warned
+        .lines()
+        .find(|line| line.contains("whoever carries them"));
+    assert!(warning.unwrap().contains(r#""level":"WARN""#));
 
     let text = captured.text();
     assert!(
         text.contains("secret detail"),
         "the reason behind a 500 is in the log"
     );
-    for private in ["user bytes", "dog", "jected"] {
+    for private in [
+        "user bytes",
+        "stranger bytes",
+        "dog",
+        "jected",
+        SESAME,
+        SESAME_HASH,
+        "abracadabra",
+    ] {
         assert!(!text.contains(private), "{private}");
     }
 }

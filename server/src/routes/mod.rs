@@ -1,5 +1,6 @@
 //! The protocol's paths and headers; `docs/protocol.md` describes them.
 
+mod guard;
 mod health;
 mod infer;
 mod models;
@@ -21,6 +22,7 @@ use crate::body::BodyPatience;
 use crate::config::Config;
 use crate::drain::Lifecycle;
 use crate::errors::Failure;
+use crate::keys::Keys;
 use crate::models::{Registry, Served};
 use crate::observe::observe;
 use crate::stall;
@@ -35,22 +37,34 @@ const LOAD: HeaderName = HeaderName::from_static("dyno-load");
 /// Bundle downloads at once: updates must not starve inference of its connection or disk.
 const MAX_DOWNLOADS: usize = 16;
 
+/// Paths that need no token: whoever looks after the process asks them.
+const LIVE: &str = "/v2/health/live";
+const READY: &str = "/v2/health/ready";
+
 /// What handlers share.
 pub(crate) struct App {
     pub(crate) models: Registry,
     pub(crate) admission: Admission,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    /// Who is let in; none: everybody.
+    keys: Option<Keys>,
     downloads: Arc<Semaphore>,
     patience: BodyPatience,
     max_deadline: std::time::Duration,
 }
 
 impl App {
-    pub(crate) fn new(config: &Config, models: Registry, lifecycle: Arc<Lifecycle>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        keys: Option<Keys>,
+        models: Registry,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
         Self {
             models,
             admission: Admission::new(config.max_in_flight(), config.workers()),
             lifecycle,
+            keys,
             downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
             patience: BodyPatience {
                 idle: config.body_idle_timeout,
@@ -81,8 +95,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{model}/bundle", get(models::download))
         .route("/v1/models/{model}/infer", post(infer::infer))
         .route("/v1/probe", post(probe::probe))
-        .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready))
+        .route(LIVE, get(health::live))
+        .route(READY, get(health::ready))
         .fallback(async || Failure::of(ErrorKind::NotFound, "there is no such path here"))
         .method_not_allowed_fallback(async || {
             Failure::new(
@@ -93,6 +107,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         })
         // `infer` has limits of its own, read from the bundle.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            guard::guard,
+        ))
         .layer(middleware::from_fn(observe))
         .layer(middleware::map_response(stall::watch))
         .with_state(app)

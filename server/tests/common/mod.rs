@@ -30,6 +30,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const PACKED: &str = "application/vnd.dyno.activation";
 pub const OUTPUTS: &str = "application/vnd.dyno.outputs";
 pub const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// A token, and its hash (`printf %s sesame | sha256sum`).
+pub const SESAME: &str = "sesame";
+pub const SESAME_HASH: &str = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
 pub const LOGITS: [f32; 3] = [0.0, 3.0, 1.0];
 
 pub fn manifest(outputs: Vec<TensorSpec>, labels: &[&str]) -> Manifest {
@@ -256,6 +259,13 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
         server.until_ready().await;
     }
     server
+}
+
+/// A file of keys that has the token [`SESAME`] as `phone-1`.
+pub fn keys_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("phone-1 {SESAME_HASH}\n")).unwrap();
+    file
 }
 
 pub fn config() -> Config {

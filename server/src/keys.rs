@@ -1,0 +1,273 @@
+//! Who is let in: a file of key ids and the SHA-256 of their tokens.
+//!
+//! Tokens themselves are nowhere on the server, so that neither the file nor a copy of it lets
+//! anybody in. A hash of a token of 32 random bytes cannot be guessed from; one of a password can.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::Path;
+
+use dyno_core::client::Token;
+use dyno_core::{Error, ErrorKind, Result};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::config::Config;
+
+/// Most bytes of a file of keys.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Most keys: every request is compared with all of them.
+const MAX_KEYS: usize = 1024;
+/// Most characters of a key's id.
+const MAX_ID: usize = 64;
+/// Bytes of a SHA-256.
+const HASH_BYTES: usize = 32;
+
+/// The keys that are let in: at least one, at most [`MAX_KEYS`], all ids and hashes different.
+#[derive(Debug)]
+pub(crate) struct Keys(Vec<Key>);
+
+/// Name of a key, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyId(Box<str>);
+
+struct Key {
+    id: KeyId,
+    hash: [u8; HASH_BYTES],
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// The keys of the configured file, if one is configured.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if the file cannot be read, is too large, or has a
+    /// line that is no key, and names file and line; nothing of the line itself is told.
+    pub(crate) fn of(config: &Config) -> Result<Option<Self>> {
+        config.keys.as_deref().map(Self::open).transpose()
+    }
+
+    fn open(path: &Path) -> Result<Self> {
+        let bad = |what: &dyn std::fmt::Display| {
+            let message = format!("the file of keys {}: {what}", path.display());
+            Error::new(ErrorKind::InvalidArgument, message)
+        };
+        let mut text = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text))
+            .map_err(|error| bad(&error))?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(bad(&format_args!("more than {MAX_FILE_BYTES} bytes")));
+        }
+        Self::parse(&text).map_err(|why| bad(&why))
+    }
+
+    /// Keys, one a line: `ID SHA256-HEX`; from a `#` on, a line is a comment.
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let mut keys: Vec<Key> = Vec::new();
+        let (mut ids, mut hashes) = (HashMap::new(), HashMap::new());
+        for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
+            let at = |what: &str| format!("line {number}: {what}");
+            let Some(key) = parse_line(line).map_err(at)? else {
+                continue;
+            };
+            if keys.len() == MAX_KEYS {
+                return Err(at(&format!("more than {MAX_KEYS} keys")));
+            }
+            if let Some(first) = ids.insert(key.id.0.clone(), number) {
+                return Err(at(&format!("the id of line {first} once more")));
+            }
+            if let Some(first) = hashes.insert(key.hash, number) {
+                return Err(at(&format!("the hash of line {first} once more")));
+            }
+            keys.push(key);
+        }
+        if keys.is_empty() {
+            return Err("no key in it, so that nobody would be let in".into());
+        }
+        Ok(Self(keys))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whose token it is. Takes as long for every token of a length: it is hashed, and the hash
+    /// compared with all others to their ends.
+    pub(crate) fn find(&self, token: &Token) -> Option<&KeyId> {
+        let hash: [u8; HASH_BYTES] = Sha256::digest(token.reveal()).into();
+        let mut found = None;
+        for key in &self.0 {
+            if bool::from(key.hash.ct_eq(&hash)) {
+                found = Some(&key.id);
+            }
+        }
+        found
+    }
+}
+
+impl KeyId {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_valid = (1..=MAX_ID).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        is_valid.then(|| Self(text.into()))
+    }
+}
+
+/// The key of a line; none if it has nothing but blanks and a comment.
+fn parse_line(line: &[u8]) -> Result<Option<Key>, &'static str> {
+    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    let content = line.split('#').next().unwrap_or_default();
+    let mut fields = content.split_ascii_whitespace();
+    let Some(id) = fields.next() else {
+        return Ok(None);
+    };
+    let (Some(hash), None) = (fields.next(), fields.next()) else {
+        return Err("not of the form ID SHA256-HEX");
+    };
+    let id = KeyId::parse(id).ok_or("the id is not 1 to 64 of A-Z a-z 0-9 - _ .")?;
+    let hash = parse_hash(hash).ok_or("the hash is not 64 hex digits")?;
+    Ok(Some(Key { id, hash }))
+}
+
+fn parse_hash(hex: &str) -> Option<[u8; HASH_BYTES]> {
+    let digits = hex.as_bytes();
+    if digits.len() != 2 * HASH_BYTES {
+        return None;
+    }
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let mut hash = [0; HASH_BYTES];
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `printf %s sesame | sha256sum`
+    const SESAME: &str = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
+    /// `printf %s abracadabra | sha256sum`
+    const ABRACADABRA: &str = "045babdcd2118960e8c8b8e0ecf65b734686e1b18f58710c9646779f49e942ae";
+
+    fn parse(text: &str) -> Result<Keys, String> {
+        Keys::parse(text.as_bytes())
+    }
+
+    fn find<'a>(keys: &'a Keys, token: &str) -> Option<&'a str> {
+        keys.find(&token.parse().unwrap()).map(KeyId::as_str)
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_hash() {
+        let upper = ABRACADABRA.to_uppercase();
+        let text = format!("# ours\n\nphone-1 {SESAME}\r\n\t ci.x_y\t{upper}  # until May");
+        let keys = parse(&text).unwrap();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(find(&keys, "sesame"), Some("phone-1"));
+        assert_eq!(find(&keys, "abracadabra"), Some("ci.x_y"));
+        for stranger in ["Sesame", "sesame0", "sesam", SESAME, "phone-1"] {
+            assert_eq!(find(&keys, stranger), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_named_by_its_line_and_not_told() {
+        let long = "i".repeat(MAX_ID + 1);
+        let cut = &SESAME[1..];
+        for (line, says) in [
+            (SESAME.to_owned(), "ID SHA256-HEX"),
+            (format!("phone {SESAME} more"), "ID SHA256-HEX"),
+            (format!("{SESAME} sesame"), "64 hex digits"),
+            (format!("phone {cut}"), "64 hex digits"),
+            (format!("phone 0{SESAME}"), "64 hex digits"),
+            (format!("phone g{cut}"), "64 hex digits"),
+            (format!("phone +{cut}"), "64 hex digits"),
+            (format!("{long} {SESAME}"), "the id"),
+            (format!("ph/one {SESAME}"), "the id"),
+            (format!("phoné {SESAME}"), "the id"),
+            (format!("first {SESAME}"), "the id of line 1"),
+            (format!("other {ABRACADABRA}"), "the hash of line 1"),
+        ] {
+            let error = parse(&format!("first {ABRACADABRA}\n#\n{line}\n")).unwrap_err();
+            assert!(error.starts_with("line 3: "), "{error}");
+            assert!(error.contains(says), "{line}: {error}");
+            for secret in [cut, &ABRACADABRA[1..], "sesame"] {
+                assert!(!error.contains(secret), "{error}");
+            }
+        }
+        let error = Keys::parse(b"phone \xff\n").unwrap_err();
+        assert_eq!(error, "line 1: not UTF-8");
+    }
+
+    #[test]
+    fn a_file_without_keys_is_a_mistake() {
+        for text in ["", "\n\n", "# phone\n"] {
+            assert!(parse(text).unwrap_err().contains("nobody"), "{text}");
+        }
+    }
+
+    #[test]
+    fn there_are_only_so_many_keys() {
+        let line = |number: usize| format!("key{number} {number:064x}\n");
+        let all: String = (0..MAX_KEYS).map(line).collect();
+        assert_eq!(parse(&all).unwrap().len(), MAX_KEYS);
+        let error = parse(&(all + &line(MAX_KEYS))).unwrap_err();
+        assert_eq!(error, "line 1025: more than 1024 keys");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_too_large_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let error = Keys::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+
+        let fits = usize::try_from(MAX_FILE_BYTES).unwrap();
+        let mut text = format!("phone {SESAME}\n").into_bytes();
+        text.resize(fits, b'\n');
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(Keys::open(&path).unwrap().len(), 1);
+        text.push(b'\n');
+        std::fs::write(&path, &text).unwrap();
+        let error = Keys::open(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("more than 1048576 bytes"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn debug_shows_ids_alone() {
+        let keys = parse(&format!("phone {SESAME}")).unwrap();
+        let shown = format!("{keys:?}");
+        assert!(shown.contains("phone"), "{shown}");
+        assert!(
+            !shown.contains("208") && !shown.contains("d0c04f"),
+            "{shown}"
+        );
+    }
+}
