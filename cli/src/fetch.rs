@@ -8,6 +8,7 @@ use dyno_core::bundle::{Bundle, unpack};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
+use crate::token::TokenArgs;
 use crate::{output, progress};
 
 /// Pieces of the download that wait to be written.
@@ -22,6 +23,8 @@ pub(crate) struct Args {
     /// PEM file with the certificate authorities to trust instead of the system's.
     #[arg(long, value_name = "FILE")]
     root_certificate: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Name of the model on the server.
     model: String,
     /// Folder to write.
@@ -49,12 +52,12 @@ async fn fetch(args: &Args) -> Result<Bundle> {
     if server.starts_with("http://") {
         client = client.http2_prior_knowledge();
     }
-    let response = client
-        .build()?
-        .get(&url)
-        .send()
-        .await
-        .with_context(|| url.clone())?;
+    let mut request = client.build()?.get(&url);
+    if let Some(token) = args.token.token()? {
+        // It does not follow a redirect to another host.
+        request = request.bearer_auth(token.reveal());
+    }
+    let response = request.send().await.with_context(|| url.clone())?;
     if !response.status().is_success() {
         let status = response.status();
         bail!(

@@ -20,6 +20,7 @@ mod pull;
 mod server_process;
 mod simulate;
 mod slow_device;
+mod token;
 mod trace;
 mod verify;
 

@@ -18,6 +18,7 @@ use dyno_core::{Error, ErrorKind};
 use self::report::Report;
 use crate::objective::ObjectiveArgs;
 use crate::prepare::default_threads;
+use crate::token::TokenArgs;
 use crate::verify::read_photo;
 
 /// Arguments of `dyno infer`.
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     /// PEM file with the certificate authority to trust instead of the system's.
     #[arg(long, value_name = "FILE")]
     root_certificate: Option<PathBuf>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Name of the model on the server, if its folder there was renamed.
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -113,7 +116,10 @@ fn client(args: &Args, bundle: &Arc<Bundle>) -> Result<Client> {
     let executor = Arc::new(DeviceExecutor::new(bundle.clone(), args.threads)?);
     let transport = match &args.server {
         Some(url) => {
-            let mut options = HttpOptions::default();
+            let mut options = HttpOptions {
+                token: args.token.token()?,
+                ..HttpOptions::default()
+            };
             if let Some(path) = &args.root_certificate {
                 let pem = std::fs::read(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;

@@ -25,4 +25,5 @@ mod report;
 mod server_process;
 mod split;
 mod tls;
+mod token;
 mod verify;
