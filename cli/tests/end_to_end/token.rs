@@ -16,7 +16,8 @@ impl Keys {
     fn new() -> Self {
         let folder = folder();
         let hash = Sha256::digest("sesame");
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = digits.concat();
         for (file, text) in [
             ("keys", format!("# ours\nphone {hex}\n")),
             ("right", "sesame\n".into()),
