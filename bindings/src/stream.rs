@@ -1,0 +1,160 @@
+//! Streams of frames across the boundary: frames are pushed in, answers are taken out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dyno_core::client::{self, Staged};
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Inner;
+use crate::error::{DynoError, ErrorKind, Result};
+use crate::frame::Frame;
+use crate::inference::Inference;
+use crate::runtime;
+
+/// What becomes of frames that arrive faster than they can be inferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, uniffi::Enum)]
+pub enum Keep {
+    /// One waits, and a newer one takes its place: a camera's.
+    Latest,
+    /// All wait where they come from.
+    All,
+}
+
+/// How a stream runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
+pub struct StreamOptions {
+    /// What becomes of frames that arrive too fast.
+    pub keep: Keep,
+    /// Most frames that have begun and whose answers have not been taken: 1 to 32.
+    #[uniffi(default = 8)]
+    pub max_in_flight: u32,
+}
+
+/// What became of one frame of a stream.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct StreamedInference {
+    /// The frame's number, from 0; frames that were dropped have one as well.
+    pub seq: u64,
+    /// Frames dropped between this one and the last that was not.
+    pub dropped_before: u64,
+    /// From the frame's arrival until it was answered, and all before it were, in milliseconds.
+    pub latency_ms: f64,
+    /// The answer, or why there is none: the stream goes on in either case.
+    pub answer: StreamAnswer,
+}
+
+/// The answer to one frame of a stream.
+#[derive(Debug, Clone, PartialEq, uniffi::Enum)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would not cross the boundary"
+)]
+pub enum StreamAnswer {
+    /// It was answered.
+    Answered {
+        /// The answer.
+        inference: Inference,
+    },
+    /// It was not.
+    Failed {
+        /// What went wrong.
+        kind: ErrorKind,
+        /// How, for people.
+        reason: String,
+    },
+}
+
+/// A stream under way. Letting it go cancels everything in it.
+#[derive(uniffi::Object)]
+pub struct InferStream {
+    inner: Arc<Inner>,
+    /// None once the last frame has been pushed.
+    frames: Mutex<Option<mpsc::Sender<Staged>>>,
+    answers: AsyncMutex<client::InferStream>,
+    closed: CancellationToken,
+}
+
+impl InferStream {
+    pub(crate) fn open(inner: Arc<Inner>, options: StreamOptions) -> Result<Arc<Self>> {
+        let options = client::StreamOptions {
+            keep: match options.keep {
+                Keep::Latest => client::Keep::Latest,
+                Keep::All => client::Keep::All,
+            },
+            max_in_flight: options.max_in_flight as usize,
+        };
+        // One frame on its way: what is kept or dropped is core's to decide.
+        let (sender, receiver) = mpsc::channel(1);
+        let client = inner.client()?;
+        let _entered = runtime::runtime()?.enter();
+        let answers = client.infer_stream(stream_of(receiver), options)?;
+        Ok(Arc::new(Self {
+            closed: inner.closed(),
+            inner,
+            frames: Mutex::new(Some(sender)),
+            answers: AsyncMutex::new(answers),
+        }))
+    }
+}
+
+#[uniffi::export]
+impl InferStream {
+    /// Hands a frame in. Returns when there is room for another: at once where the latest is kept.
+    pub async fn push(&self, frame: Arc<Frame>) -> Result<()> {
+        let sender = {
+            let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+            frames.clone()
+        };
+        let Some(sender) = sender else {
+            return Err(DynoError::invalid("the stream was finished: open another"));
+        };
+        let sent = sender.send(frame.staged.clone()).await;
+        sent.map_err(|_| DynoError::new(ErrorKind::Cancelled, "the stream has ended"))
+    }
+
+    /// The next answer, in the order of the frames; none after the last.
+    pub async fn next(self: Arc<Self>) -> Result<Option<StreamedInference>> {
+        runtime::run(async move {
+            let mut answers = self.answers.lock().await;
+            tokio::select! {
+                biased;
+                () = self.closed.cancelled() => Err(crate::client::closed_error()),
+                next = answers.next() => Ok(next.map(|next| self.report(next))),
+            }
+        })
+        .await
+    }
+
+    /// There are no more frames: the answers end after the last one.
+    pub fn finish(&self) -> Result<()> {
+        let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        *frames = None;
+        Ok(())
+    }
+}
+
+impl InferStream {
+    fn report(&self, next: client::StreamedInference) -> StreamedInference {
+        self.inner.count(&next.answer);
+        StreamedInference {
+            seq: next.seq,
+            dropped_before: next.dropped_before,
+            latency_ms: next.latency_ms,
+            answer: match next.answer {
+                Ok(inference) => StreamAnswer::Answered {
+                    inference: self.inner.report(inference),
+                },
+                Err(error) => StreamAnswer::Failed {
+                    kind: error.kind().into(),
+                    reason: error.to_string(),
+                },
+            },
+        }
+    }
+}
+
+fn stream_of(mut receiver: mpsc::Receiver<Staged>) -> impl Stream<Item = Staged> + Send + 'static {
+    futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
+}
