@@ -52,6 +52,12 @@ async fn fetch(args: &Args) -> Result<Bundle> {
     if server.starts_with("http://") {
         client = client.http2_prior_knowledge();
     }
+    if let Some(path) = &args.root_certificate {
+        let unreadable = || format!("the root certificate {}", path.display());
+        let pem = std::fs::read(path).with_context(unreadable)?;
+        client = client
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem).with_context(unreadable)?);
+    }
     let mut request = client.build()?.get(&url);
     if let Some(token) = args.token.token()? {
         // It does not follow a redirect to another host.

@@ -1,7 +1,7 @@
 //! TLS between the two programs: trusted when told so, and never silently done without.
 
 use crate::fixture::{assert_right, bundles, folder, infer, photos, samples};
-use crate::processes::{Server, refused_server};
+use crate::processes::{Server, dyno, refused_server};
 
 #[test]
 fn a_certificate_that_the_client_was_given_is_trusted_and_no_other() {
@@ -32,6 +32,13 @@ fn a_certificate_that_the_client_was_given_is_trusted_and_no_other() {
         .json_lines();
     assert_eq!(lines[0]["ran_on"], "device");
     assert_eq!(lines[0]["fallback"]["kind"], "unreachable");
+
+    let out = folder.path().join("shapes12");
+    let out = out.to_str().unwrap();
+    let fetch = ["fetch", "--server", &base, "shapes12", "--out", out];
+    let complaint = dyno(fetch).complaint(1);
+    assert!(complaint.contains("shapes12/bundle"), "{complaint}");
+    dyno([&fetch[..], &["--root-certificate", certificate]].concat()).ok();
 
     let plain = format!("http://localhost:{}", server.address.port());
     let lines = infer(&["--server", &plain, "--cut", "9"], &photos(1))
