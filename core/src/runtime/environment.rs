@@ -1,7 +1,6 @@
 //! The one ONNX Runtime environment of a process, and how its sessions are set up.
 
-use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ort::environment::Environment;
@@ -9,7 +8,8 @@ use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use crate::{Error, ErrorKind, Result};
+use super::library;
+use crate::Result;
 
 /// Oldest ONNX Runtime that works: 1.22 (the `api-22` feature of `ort`). 1.32 is what is tested.
 pub const MIN_ORT_VERSION: &str = "1.22";
@@ -25,8 +25,9 @@ static LOADING: Mutex<()> = Mutex::new(());
 /// search for that name.
 ///
 /// A process has one environment: the first library loaded is the one used, and later calls
-/// change nothing. Fails with [`ErrorKind::Runtime`] if it cannot be loaded or is older than
-/// [`MIN_ORT_VERSION`].
+/// change nothing. On iOS, where apps link ONNX Runtime, `library` is not looked at.
+///
+/// Fails with [`ErrorKind::Runtime`] if it cannot be loaded or is older than [`MIN_ORT_VERSION`].
 pub fn load(library: Option<&Path>) -> Result<()> {
     load_from(library).map(|_| ())
 }
@@ -45,38 +46,13 @@ fn load_from(library: Option<&Path>) -> Result<&'static Environment> {
     if let Some(environment) = ENVIRONMENT.get() {
         return Ok(environment);
     }
-    let path = library.map_or_else(default_library, Path::to_owned);
-    // `init_from`, because without it a failed load panics inside `ort`.
-    let builder = ort::init_from(&path).map_err(|source| {
-        Error::with_source(
-            ErrorKind::Runtime,
-            format!(
-                "cannot load ONNX Runtime {MIN_ORT_VERSION} or newer from '{}' (set \
-                 {ORT_DYLIB_PATH} to the library, or put it beside the program)",
-                path.display()
-            ),
-            source,
-        )
-    })?;
-    let environment = builder
+    let environment = library::init(library)?
         .with_name("dyno")
         .with_telemetry(false)
         .with_logger(std::sync::Arc::new(forward_to_log))
         .build()
         .map_err(super::ort_error)?;
     Ok(ENVIRONMENT.get_or_init(|| environment))
-}
-
-fn default_library() -> PathBuf {
-    let named = std::env::var_os(ORT_DYLIB_PATH).filter(|path| !path.is_empty());
-    let file = format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}");
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|program| program.with_file_name(&file));
-    named
-        .map(PathBuf::from)
-        .or_else(|| beside.filter(|library| library.is_file()))
-        .unwrap_or_else(|| file.into())
 }
 
 /// ONNX Runtime's own messages, one level down: what matters comes back as an error anyway.

@@ -9,6 +9,8 @@ mod cancel;
 mod device;
 mod environment;
 mod executor;
+#[cfg_attr(target_os = "ios", path = "library_linked.rs")]
+mod library;
 mod probe;
 mod span;
 mod spans;
