@@ -13,7 +13,9 @@ case "${1:-}" in
   *) echo "usage: scripts/bindgen.sh [--check]" >&2 && exit 2 ;;
 esac
 
-$CARGO build -q -p dyno-bindings -p uniffi-bindgen
+# The whole workspace, as the tests are built: with fewer packages cargo would choose other features
+# and build the dependencies anew.
+$CARGO build -q --workspace --lib --bins
 target=${CARGO_TARGET_DIR:-target}/debug
 case "$(uname -s)" in
   Darwin) library=$target/libdyno_sdk.dylib ;;

@@ -4,7 +4,7 @@
 //! The tests of Kotlin and Swift run under it (`scripts/test-kotlin.sh`, `scripts/test-swift.sh`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../tests/world/mod.rs"]
+#[path = "../tests/sdk/world/mod.rs"]
 mod world;
 
 use std::process::{Command, ExitCode};

@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     manifest: Arc<Manifest>,
     /// Names of the outputs that answers carry, if they do.
     output_names: Option<Vec<String>>,
-    tickets: Tickets,
+    tickets: Tickets<Staged>,
     counter: Arc<Counter>,
 }
 
@@ -237,7 +237,7 @@ impl Inner {
         self.closed.clone()
     }
 
-    pub(crate) fn tickets(&self) -> &Tickets {
+    pub(crate) fn tickets(&self) -> &Tickets<Staged> {
         &self.tickets
     }
 
@@ -291,7 +291,7 @@ impl Inner {
     }
 }
 
-pub(crate) fn closed_error() -> DynoError {
+fn closed_error() -> DynoError {
     DynoError::new(
         ErrorKind::Cancelled,
         "the client is closed: open another one",

@@ -1,5 +1,7 @@
 //! Pixels as an app hands them over, and the staged frame that is made of them.
 
+use std::sync::Arc;
+
 use dyno_core::client::Staged;
 use dyno_core::pixels::{self, Pixels, Yuv420};
 use tokio_util::sync::CancellationToken;
@@ -16,8 +18,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn new(staged: Staged) -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self {
+    pub(crate) fn new(staged: Staged) -> Arc<Self> {
+        Arc::new(Self {
             staged,
             cancelled: CancellationToken::new(),
         })
@@ -31,6 +33,11 @@ impl Frame {
     pub fn cancel(&self) -> Result<()> {
         self.cancelled.cancel();
         Ok(())
+    }
+
+    /// The same pixels, not copied, in a frame whose inferences are cancelled apart from this one's.
+    pub fn again(&self) -> Result<Arc<Self>> {
+        Ok(Self::new(self.staged.clone()))
     }
 }
 

@@ -72,8 +72,10 @@ pub struct InferStream {
     inner: Arc<Inner>,
     /// None once the last frame has been pushed.
     frames: Mutex<Option<mpsc::Sender<Staged>>>,
-    answers: AsyncMutex<client::InferStream>,
-    closed: CancellationToken,
+    /// None once cancelled: nothing of it goes on then.
+    answers: AsyncMutex<Option<client::InferStream>>,
+    /// Set when the stream is cancelled or its client closed.
+    ended: CancellationToken,
 }
 
 impl InferStream {
@@ -91,10 +93,11 @@ impl InferStream {
         let _entered = runtime::runtime()?.enter();
         let answers = client.infer_stream(stream_of(receiver), options)?;
         Ok(Arc::new(Self {
-            closed: inner.closed(),
+            // Closing the client ends its streams.
+            ended: inner.closed().child_token(),
             inner,
             frames: Mutex::new(Some(sender)),
-            answers: AsyncMutex::new(answers),
+            answers: AsyncMutex::new(Some(answers)),
         }))
     }
 }
@@ -110,21 +113,43 @@ impl InferStream {
         let Some(sender) = sender else {
             return Err(DynoError::invalid("the stream was finished: open another"));
         };
-        let sent = sender.send(frame.staged.clone()).await;
-        sent.map_err(|_| DynoError::new(ErrorKind::Cancelled, "the stream has ended"))
+        tokio::select! {
+            biased;
+            () = self.ended.cancelled() => Err(ended_error()),
+            sent = sender.send(frame.staged.clone()) => {
+                sent.map_err(|_| ended_error())
+            }
+        }
     }
 
     /// The next answer, in the order of the frames; none after the last.
     pub async fn next(self: Arc<Self>) -> Result<Option<StreamedInference>> {
         runtime::run(async move {
             let mut answers = self.answers.lock().await;
+            let Some(stream) = answers.as_mut() else {
+                return Err(ended_error());
+            };
             tokio::select! {
                 biased;
-                () = self.closed.cancelled() => Err(crate::client::closed_error()),
-                next = answers.next() => Ok(next.map(|next| self.report(next))),
+                () = self.ended.cancelled() => {
+                    *answers = None;
+                    Err(ended_error())
+                }
+                next = stream.next() => Ok(next.map(|next| self.report(next))),
             }
         })
         .await
+    }
+
+    /// Ends the stream: what waits for it, and what asks later, fails with `cancelled`. For languages
+    /// whose tasks do not cancel the call themselves (Swift).
+    pub fn cancel(&self) -> Result<()> {
+        self.ended.cancel();
+        // Whoever waits for an answer holds the lock, and lets go of everything itself.
+        if let Ok(mut answers) = self.answers.try_lock() {
+            *answers = None;
+        }
+        Ok(())
     }
 
     /// There are no more frames: the answers end after the last one.
@@ -153,6 +178,13 @@ impl InferStream {
             },
         }
     }
+}
+
+fn ended_error() -> DynoError {
+    DynoError::new(
+        ErrorKind::Cancelled,
+        "the stream was cancelled, or its client closed",
+    )
 }
 
 fn stream_of(mut receiver: mpsc::Receiver<Staged>) -> impl Stream<Item = Staged> + Send + 'static {

@@ -354,6 +354,11 @@ uint64_t uniffi_dyno_sdk_fn_clone_frame(uint64_t handle, RustCallStatus *_Nonnul
 void uniffi_dyno_sdk_fn_free_frame(uint64_t handle, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_FRAME_AGAIN
+#define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_FRAME_AGAIN
+uint64_t uniffi_dyno_sdk_fn_method_frame_again(uint64_t ptr, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_FRAME_CANCEL
 #define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_FRAME_CANCEL
 void uniffi_dyno_sdk_fn_method_frame_cancel(uint64_t ptr, RustCallStatus *_Nonnull out_status
@@ -387,6 +392,11 @@ uint64_t uniffi_dyno_sdk_fn_clone_inferstream(uint64_t handle, RustCallStatus *_
 #ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_FREE_INFERSTREAM
 #define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_FREE_INFERSTREAM
 void uniffi_dyno_sdk_fn_free_inferstream(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_INFERSTREAM_CANCEL
+#define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_INFERSTREAM_CANCEL
+void uniffi_dyno_sdk_fn_method_inferstream_cancel(uint64_t ptr, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_FN_METHOD_INFERSTREAM_FINISH
@@ -748,6 +758,12 @@ uint16_t uniffi_dyno_sdk_checksum_method_nativeclient_warm_up(void
 
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_FRAME_AGAIN
+#define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_FRAME_AGAIN
+uint16_t uniffi_dyno_sdk_checksum_method_frame_again(void
+
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_FRAME_CANCEL
 #define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_FRAME_CANCEL
 uint16_t uniffi_dyno_sdk_checksum_method_frame_cancel(void
@@ -757,6 +773,12 @@ uint16_t uniffi_dyno_sdk_checksum_method_frame_cancel(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_STATSLISTENER_ON_STATS
 #define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_STATSLISTENER_ON_STATS
 uint16_t uniffi_dyno_sdk_checksum_method_statslistener_on_stats(void
+
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_INFERSTREAM_CANCEL
+#define UNIFFI_FFIDEF_UNIFFI_DYNO_SDK_CHECKSUM_METHOD_INFERSTREAM_CANCEL
+uint16_t uniffi_dyno_sdk_checksum_method_inferstream_cancel(void
 
 );
 #endif

@@ -631,6 +631,11 @@ fileprivate struct FfiConverterData: FfiConverterRustBuffer {
 public protocol FrameProtocol: AnyObject, Sendable {
 
     /**
+     * The same pixels, not copied, in a frame whose inferences are cancelled apart from this one's.
+     */
+    func again() throws  -> Frame
+
+    /**
      * Ends every inference of this frame, also those that begin later, with the kind `cancelled`.
      * For languages whose tasks do not cancel the call themselves (Swift).
      */
@@ -694,6 +699,18 @@ open class Frame: FrameProtocol, @unchecked Sendable {
 
 
 
+
+    /**
+     * The same pixels, not copied, in a frame whose inferences are cancelled apart from this one's.
+     */
+open func again()throws  -> Frame  {
+    return try  FfiConverterTypeFrame_lift(try rustCallWithError(FfiConverterTypeDynoError_lift) {
+        uniffiCallStatus in
+    uniffi_dyno_sdk_fn_method_frame_again(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+})
+}
 
     /**
      * Ends every inference of this frame, also those that begin later, with the kind `cancelled`.
@@ -761,6 +778,12 @@ public func FfiConverterTypeFrame_lower(_ value: Frame) -> UInt64 {
  * A stream under way. Letting it go cancels everything in it.
  */
 public protocol InferStreamProtocol: AnyObject, Sendable {
+
+    /**
+     * Ends the stream: what waits for it, and what asks later, fails with `cancelled`. For languages
+     * whose tasks do not cancel the call themselves (Swift).
+     */
+    func cancel() throws
 
     /**
      * There are no more frames: the answers end after the last one.
@@ -833,6 +856,18 @@ open class InferStream: InferStreamProtocol, @unchecked Sendable {
 
 
 
+
+    /**
+     * Ends the stream: what waits for it, and what asks later, fails with `cancelled`. For languages
+     * whose tasks do not cancel the call themselves (Swift).
+     */
+open func cancel()throws   {try rustCallWithError(FfiConverterTypeDynoError_lift) {
+        uniffiCallStatus in
+    uniffi_dyno_sdk_fn_method_inferstream_cancel(
+            self.uniffiCloneHandle(),uniffiCallStatus
+    )
+}
+}
 
     /**
      * There are no more frames: the answers end after the last one.
@@ -5818,10 +5853,16 @@ private let initializationResult: InitializationResult = {
     if (uniffi_dyno_sdk_checksum_method_nativeclient_warm_up() != 42756) {
         return InitializationResult.apiChecksumMismatch
     }
+    if (uniffi_dyno_sdk_checksum_method_frame_again() != 26333) {
+        return InitializationResult.apiChecksumMismatch
+    }
     if (uniffi_dyno_sdk_checksum_method_frame_cancel() != 60744) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_dyno_sdk_checksum_method_statslistener_on_stats() != 30768) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_dyno_sdk_checksum_method_inferstream_cancel() != 39018) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_dyno_sdk_checksum_method_inferstream_finish() != 20927) {

@@ -732,9 +732,13 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_dyno_sdk_checksum_method_nativeclient_warm_up(
     ): Int
+    external fun uniffi_dyno_sdk_checksum_method_frame_again(
+    ): Int
     external fun uniffi_dyno_sdk_checksum_method_frame_cancel(
     ): Int
     external fun uniffi_dyno_sdk_checksum_method_statslistener_on_stats(
+    ): Int
+    external fun uniffi_dyno_sdk_checksum_method_inferstream_cancel(
     ): Int
     external fun uniffi_dyno_sdk_checksum_method_inferstream_finish(
     ): Int
@@ -803,6 +807,8 @@ internal object UniffiLib {
     ): Long
     external fun uniffi_dyno_sdk_fn_free_frame(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
+    external fun uniffi_dyno_sdk_fn_method_frame_again(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Long
     external fun uniffi_dyno_sdk_fn_method_frame_cancel(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
     external fun uniffi_dyno_sdk_fn_clone_statslistener(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
@@ -816,6 +822,8 @@ internal object UniffiLib {
     external fun uniffi_dyno_sdk_fn_clone_inferstream(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Long
     external fun uniffi_dyno_sdk_fn_free_inferstream(`handle`: Long,uniffi_out_err: UniffiRustCallStatus,
+    ): Unit
+    external fun uniffi_dyno_sdk_fn_method_inferstream_cancel(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
     external fun uniffi_dyno_sdk_fn_method_inferstream_finish(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus,
     ): Unit
@@ -984,10 +992,16 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_dyno_sdk_checksum_method_nativeclient_warm_up() and 0xFFFF) != 42756) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
+    if ((lib.uniffi_dyno_sdk_checksum_method_frame_again() and 0xFFFF) != 26333) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
     if ((lib.uniffi_dyno_sdk_checksum_method_frame_cancel() and 0xFFFF) != 60744) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_dyno_sdk_checksum_method_statslistener_on_stats() and 0xFFFF) != 30768) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_dyno_sdk_checksum_method_inferstream_cancel() and 0xFFFF) != 39018) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_dyno_sdk_checksum_method_inferstream_finish() and 0xFFFF) != 20927) {
@@ -1525,6 +1539,11 @@ public object FfiConverterByteArray: FfiConverterRustBuffer<ByteArray> {
 public interface FrameInterface {
 
     /**
+     * The same pixels, not copied, in a frame whose inferences are cancelled apart from this one's.
+     */
+    fun `again`(): Frame
+
+    /**
      * Ends every inference of this frame, also those that begin later, with the kind `cancelled`.
      * For languages whose tasks do not cancel the call themselves (Swift).
      */
@@ -1638,6 +1657,23 @@ open class Frame: Disposable, AutoCloseable, FrameInterface
             UniffiLib.uniffi_dyno_sdk_fn_clone_frame(handle, status)
         }
     }
+
+
+    /**
+     * The same pixels, not copied, in a frame whose inferences are cancelled apart from this one's.
+     */
+    @Throws(DynoException::class)override fun `again`(): Frame {
+            return FfiConverterTypeFrame.lift(
+    callWithHandle {
+    uniffiRustCallWithError(DynoException) { _status ->
+    UniffiLib.uniffi_dyno_sdk_fn_method_frame_again(
+        it,
+        _status)
+}
+    }
+    )
+    }
+
 
 
     /**
@@ -1796,6 +1832,12 @@ public object FfiConverterTypeFrame: FfiConverter<Frame, Long> {
 public interface InferStreamInterface {
 
     /**
+     * Ends the stream: what waits for it, and what asks later, fails with `cancelled`. For languages
+     * whose tasks do not cancel the call themselves (Swift).
+     */
+    fun `cancel`()
+
+    /**
      * There are no more frames: the answers end after the last one.
      */
     fun `finish`()
@@ -1916,6 +1958,23 @@ open class InferStream: Disposable, AutoCloseable, InferStreamInterface
             UniffiLib.uniffi_dyno_sdk_fn_clone_inferstream(handle, status)
         }
     }
+
+
+    /**
+     * Ends the stream: what waits for it, and what asks later, fails with `cancelled`. For languages
+     * whose tasks do not cancel the call themselves (Swift).
+     */
+    @Throws(DynoException::class)override fun `cancel`()
+        =
+    callWithHandle {
+    uniffiRustCallWithError(DynoException) { _status ->
+    UniffiLib.uniffi_dyno_sdk_fn_method_inferstream_cancel(
+        it,
+        _status)
+}
+    }
+
+
 
 
     /**

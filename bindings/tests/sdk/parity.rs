@@ -1,16 +1,13 @@
 //! The scenarios that Kotlin and Swift play through as well, through the facade from Rust.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod world;
 
 use std::sync::Arc;
 
+use crate::world::{Picture, TOKEN, World};
 use dyno_sdk::{
     ClientConfig, DynoError, ErrorKind, ExecutionMode, Frame, Inference, NativeClient, NetworkKind,
     Orientation, PixelFormat, PixelLayout, Plan, RanOn, ServerConfig, YuvColour, YuvLayout,
 };
 use serde::Deserialize;
-use world::{Picture, TOKEN, World};
 
 /// A row of `parity/scenarios.json`.
 #[derive(Debug, Deserialize)]
@@ -36,7 +33,7 @@ struct Expected {
 #[test]
 fn every_scenario_ends_as_the_table_says() {
     let world = World::new();
-    let text = std::fs::read_to_string(world::scenarios()).unwrap();
+    let text = std::fs::read_to_string(crate::world::scenarios()).unwrap();
     let scenarios: Vec<Scenario> = serde_json::from_str(&text).unwrap();
     let mut wrong = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
