@@ -15,12 +15,26 @@ pub(super) fn give_back_free_memory() {
         let _ = unsafe { libc::malloc_trim(0) };
     }
     #[cfg(target_os = "android")]
-    {
-        /// bionic's `M_PURGE`, which the `libc` crate does not name.
-        const M_PURGE: libc::c_int = -101;
-        // SAFETY: `mallopt` with `M_PURGE` ignores its second number, may be called at any time
-        // from any thread, and touches only memory that no one has allocated.
-        #[allow(unsafe_code)]
-        let _ = unsafe { libc::mallopt(M_PURGE, 0) };
+    purge();
+}
+
+/// `mallopt` came with Android 8: it is looked up, so that the library loads on Android 7 too.
+#[cfg(target_os = "android")]
+#[allow(unsafe_code)]
+fn purge() {
+    /// bionic's `M_PURGE`, which the `libc` crate does not name. Where it is not known (before
+    /// Android 9), nothing happens.
+    const M_PURGE: libc::c_int = -101;
+    type Mallopt = unsafe extern "C" fn(libc::c_int, libc::c_int) -> libc::c_int;
+
+    // SAFETY: the name ends with a zero; the call reads nothing else.
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"mallopt".as_ptr()) };
+    if found.is_null() {
+        return;
     }
+    // SAFETY: bionic's `mallopt` takes two ints and returns one.
+    let mallopt = unsafe { std::mem::transmute::<*mut libc::c_void, Mallopt>(found) };
+    // SAFETY: with `M_PURGE` it ignores its second number, may be called at any time from any
+    // thread, and touches only memory that no one has allocated.
+    let _ = unsafe { mallopt(M_PURGE, 0) };
 }
