@@ -3,10 +3,11 @@
 CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
-.PHONY: help setup build demo test lint bench fuzz fuzz-seeds arm64 deny clean
+.PHONY: help setup build demo test lint bench fuzz fuzz-seeds android-libs ios-libs \
+	phone-checks check-android check-ios arm64 deny clean
 
 help: ## List the commands
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: ## Fetch ONNX Runtime into .dyno/ (unless ORT_DYLIB_PATH is set)
 	@scripts/setup.sh
@@ -44,7 +45,21 @@ fuzz-seeds: setup ## Write the fuzz targets' seeds again, from the shipped model
 	@mkdir -p fuzz/seeds/unpack fuzz/seeds/payload
 	$(CARGO) run -q -p dyno-core --example fuzz_seeds -- .dyno/bundles/shapes12 models/samples fuzz/seeds
 
-arm64: ## The packing tests on 64-bit Arm, under qemu (installs Debian packages; needs root)
+android-libs: ## The library for Android, with its NDK, into android/ (needs cargo-ndk; ABIS="arm64-v8a" for one)
+	@scripts/android-libs.sh $(ABIS)
+
+ios-libs: ## The static libraries for iPhones and the simulator (needs a Mac with Xcode)
+	@scripts/ios-libs.sh
+
+phone-checks: check-android check-ios arm64 ## What a Debian machine can tell of phone builds (docs/phone-builds.md)
+
+check-android: ## The Android library, linked against a stand-in for the NDK (installs Debian packages; needs root)
+	@scripts/phone/check-android.sh
+
+check-ios: ## The iOS library, compiled against a stand-in for the SDK (installs Debian packages; needs root)
+	@scripts/phone/check-ios.sh
+
+arm64: ## Tests of the core and the bindings on 64-bit Arm, under qemu (installs Debian packages; needs root)
 	@scripts/arm64.sh
 
 deny: ## Licences, advisories and sources of all dependencies (needs cargo-deny)

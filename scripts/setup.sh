@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Puts ONNX Runtime's library into .dyno/onnxruntime, from the wheel on PyPI: pinned by version and
 # by hash. Does nothing where ORT_DYLIB_PATH names a library, or when it is there already.
+#
+#   setup.sh                     for this machine
+#   setup.sh PLATFORM FOLDER     for another one, by its name in wheels, into another folder
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/wheel.sh
 
-if [ -n "${ORT_DYLIB_PATH:-}" ]; then
+platform=${1:-} folder=${2:-.dyno/onnxruntime}
+if [ -z "$platform" ] && [ -n "${ORT_DYLIB_PATH:-}" ]; then
   [ -f "$ORT_DYLIB_PATH" ] || { echo "ORT_DYLIB_PATH names $ORT_DYLIB_PATH, which is no file" >&2; exit 1; }
   echo "using ONNX Runtime from ORT_DYLIB_PATH: $ORT_DYLIB_PATH"
   exit 0
@@ -12,16 +17,15 @@ fi
 
 requirements=scripts/onnxruntime.txt
 version=$(sed -n 's/^onnxruntime==\([0-9.]*\).*/\1/p' "$requirements")
-folder=.dyno/onnxruntime
 if [ "$(cat "$folder/version" 2>/dev/null)" = "$version" ] && [ -f "$folder/libonnxruntime.so" ]; then
   exit 0
 fi
 
-case "$(uname -s)-$(uname -m)" in
-  Linux-x86_64) platform=manylinux_2_28_x86_64 ;;
-  Linux-aarch64 | Linux-arm64) platform=manylinux_2_28_aarch64 ;;
-  Darwin-arm64) platform=macosx_14_0_arm64 ;;
-  *)
+case "$platform-$(uname -s)-$(uname -m)" in
+  -Linux-x86_64) platform=manylinux_2_28_x86_64 ;;
+  -Linux-aarch64 | -Linux-arm64) platform=manylinux_2_28_aarch64 ;;
+  -Darwin-arm64) platform=macosx_14_0_arm64 ;;
+  -*)
     echo "no ONNX Runtime wheel for $(uname -s) on $(uname -m): install ONNX Runtime 1.22 or newer" \
       "and set ORT_DYLIB_PATH to its library" >&2
     exit 1
@@ -30,15 +34,8 @@ esac
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-pip="python3 -m pip"
-if ! $pip --version >/dev/null 2>&1; then
-  python3 -m venv "$scratch/venv" || { echo "python3 has neither pip nor venv: install python3-venv" >&2; exit 1; }
-  pip="$scratch/venv/bin/python -m pip"
-fi
 echo "fetching ONNX Runtime $version for $platform"
-$pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
-  --implementation cp --python-version 3.11 --abi cp311 --platform "$platform" \
-  --dest "$scratch" --requirement "$requirements"
+fetch_wheel "$requirements" "$scratch" --implementation cp --python-version 3.11 --abi cp311 --platform "$platform"
 python3 - "$scratch" "$folder" <<'PY'
 """Takes the library out of the wheel and puts it in place in one step."""
 import os, pathlib, re, sys, zipfile
