@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 CHECK="make android-libs"
 . scripts/phone/android.sh
 
+CARGO=${CARGO:-cargo}
 OUT=${DYNO_ANDROID_OUT:-android/sdk/src/main/jniLibs}
 CARGO_NDK=4.1.2
 
@@ -21,7 +22,7 @@ ndk=${ANDROID_NDK_HOME:-${ANDROID_NDK_ROOT:-}}
 [ -n "$ndk" ] || fail "ANDROID_NDK_HOME is not set. Install the NDK (sdkmanager 'ndk;28.2.13676358', or Android Studio's" \
   "SDK manager) and set ANDROID_NDK_HOME to its folder"
 [ -f "$ndk/source.properties" ] || fail "$ndk (ANDROID_NDK_HOME) is no NDK: it has no source.properties"
-cargo ndk --version >/dev/null 2>&1 ||
+"$CARGO" ndk --version >/dev/null 2>&1 ||
   fail "cargo-ndk is missing: cargo install cargo-ndk --version $CARGO_NDK --locked"
 bin=$(echo "$ndk"/toolchains/llvm/prebuilt/*/bin)
 READELF=$bin/llvm-readelf NM=$bin/llvm-nm
@@ -35,8 +36,9 @@ triple() { # ABI
   esac
 }
 
-# Only where rustup is: another Rust brings its libraries its own way.
-installed=$(rustup target list --installed 2>/dev/null || true)
+# Only where rustup's Rust is used: another one brings its libraries its own way.
+installed=
+[ -n "${RUSTC:-}" ] || installed=$(rustup target list --installed 2>/dev/null || true)
 targets=()
 for abi in "$@"; do
   target=$(triple "$abi")
@@ -47,7 +49,7 @@ done
 
 # As a cdylib alone: cargo optimises the whole of a library together only where nothing else is made of it.
 # shellcheck disable=SC2086 # the variable holds words: options for cargo of a machine without rustup's libraries
-ANDROID_NDK_HOME=$ndk cargo ndk "${targets[@]}" -P "$ANDROID_API" -o "$OUT" \
+ANDROID_NDK_HOME=$ndk "$CARGO" ndk "${targets[@]}" -P "$ANDROID_API" -o "$OUT" \
   rustc --locked -p dyno-bindings --lib --crate-type cdylib --profile phone ${DYNO_CARGO_OPTIONS:-}
 
 for abi in "$@"; do

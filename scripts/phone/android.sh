@@ -39,7 +39,7 @@ check_android_library() { # LIBRARY MACHINE
 
   # The doors for Kotlin: UniFFI's through JNA, and those of JNI.
   symbols=$("$NM" -D --defined-only "$library" | awk '$2 == "T" { print $3 }')
-  for missing in '^uniffi_dyno_' '^ffi_dyno_' '^JNI_OnLoad$' '^Java_'; do
+  for missing in '^uniffi_dyno_' '^ffi_dyno_' '^Java_ai_dyno_DynoNative_'; do
     grep -q "$missing" <<<"$symbols" || fail "$library exports nothing that matches $missing"
   done
   exports=$(grep -cE '^(uniffi_|ffi_|JNI_|Java_)' <<<"$symbols")

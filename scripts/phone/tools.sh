@@ -13,7 +13,7 @@ skip() { # WHAT-IT-NEEDS
 }
 
 fail() {
-  echo "${CHECK:-error}: $1" >&2
+  echo "${CHECK:-error}: $*" >&2
   exit 1
 }
 
