@@ -35,6 +35,8 @@ export ORT_DYLIB_PATH=$TOOLS/onnxruntime-arm64/libonnxruntime.so
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$TOOLS/qemu/usr/bin/qemu-aarch64 -L /usr/aarch64-linux-gnu"
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
-# Under qemu what the tests run counts, so it is optimised as usual.
-[ $# -gt 0 ] || set -- -p dyno-core --lib -- pack:: pixels:: runtime::
+# Under qemu what the tests run counts, so it is optimised as usual. Left out is what is plain Rust and takes long.
+# In one call, so that the dependencies are built once.
+[ $# -gt 0 ] || set -- -p dyno-core -p dyno-bindings --lib --test parity -- \
+  --skip bundle:: --skip calibrate:: --skip client:: --skip graph:: --skip schedule::
 /usr/bin/cargo test --locked --target "$TARGET" --config 'profile.dev.debug=false' "$@"
