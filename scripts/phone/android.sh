@@ -1,6 +1,6 @@
 # Sourced by what makes an Android library: what it must be, read from its ELF headers and symbols.
 # READELF and NM name LLVM's tools; `fail` is the caller's.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # some names are for whoever sources this
 
 # Android 7.0, the oldest that is supported.
 ANDROID_API=24
@@ -29,13 +29,13 @@ check_android_library() { # LIBRARY MACHINE
   dynamic=$("$READELF" -dW "$library")
   needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<<"$dynamic" | LC_ALL=C sort)
   unknown=$(grep -vxE 'lib(c|dl|log|m)\.so' <<<"$needed" || true)
-  [ -z "$unknown" ] || fail "$library needs" $unknown
+  [ -z "$unknown" ] || fail "$library needs ${unknown//$'\n'/ }"
   ! grep -q TEXTREL <<<"$dynamic" || fail "$library has relocations in its code"
 
   # Weak names may be missing on an old phone (std asks so for getrandom, of API 28). Unwinding is linked in.
   symbols=$("$NM" -D --undefined-only "$library" | awk '$1 == "U" { sub(/@.*/, "", $2); print $2 }' | LC_ALL=C sort -u)
   unknown=$(LC_ALL=C comm -23 <(echo "$symbols") <(listed_symbols c dl log m))
-  [ -z "$unknown" ] || fail "$library asks for names that are not in $ANDROID_SYMBOLS:" $unknown
+  [ -z "$unknown" ] || fail "$library asks for names that are not in $ANDROID_SYMBOLS: ${unknown//$'\n'/ }"
 
   # The doors for Kotlin: UniFFI's through JNA, and those of JNI.
   symbols=$("$NM" -D --defined-only "$library" | awk '$2 == "T" { print $3 }')
@@ -43,7 +43,7 @@ check_android_library() { # LIBRARY MACHINE
     grep -q "$missing" <<<"$symbols" || fail "$library exports nothing that matches $missing"
   done
   exports=$(grep -cE '^(uniffi_|ffi_|JNI_|Java_)' <<<"$symbols")
-  echo "$library: pages of 16 KB, needs" $needed", $exports exports, every name it asks for is listed"
+  echo "$library: pages of 16 KB, needs ${needed//$'\n'/ }, $exports exports, every name it asks for is listed"
 }
 
 # Stripped, without ONNX Runtime, which is a library of its own.

@@ -21,7 +21,7 @@ esac
 
 need_debian "with an NDK, make android-libs builds the real one"
 install_rust_from_source
-standin_ndk arm64 aarch64 aarch64linux
+standin_ndk
 done_installing
 
 target=aarch64-linux-android

@@ -1,13 +1,13 @@
 # Sourced by check-android.sh: makes a stand-in for Android's NDK. It is none. It compiles C against musl's headers
 # instead of bionic's, and links against libraries that hold the names in android-symbols.txt and no code.
 # What is built with it shows that the sources compile, link and export, and must not go onto a phone.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # some names are for whoever sources this
 
-standin_ndk() { # ARCHITECTURE-OF-DEBIAN ARCHITECTURE EMULATION
-  local debian=$1 architecture=$2 emulation=$3 target=--target=$2-linux-android$ANDROID_API
-  local ndk=$TOOLS/standin-ndk host sysroot libraries scratch library tool musl=$TOOLS/musl-$1
+standin_ndk() {
+  local architecture=aarch64 target=--target=aarch64-linux-android$ANDROID_API musl=$TOOLS/musl-arm64
+  local ndk=$TOOLS/standin-ndk host sysroot libraries scratch library tool
   # shellcheck disable=SC2046 # the options are words
-  unpack_package "musl-$debian" musl-dev '' $("${debian}_apt")
+  unpack_package musl-arm64 musl-dev '' $(arm64_apt)
   host=$ndk/toolchains/llvm/prebuilt/linux-x86_64
   sysroot=$host/sysroot
   libraries=$sysroot/usr/lib/$architecture-linux-android/$ANDROID_API
@@ -44,9 +44,9 @@ C
     if [ "$library" = unwind ]; then
       "llvm-ar-$LLVM" rcs "$libraries/libunwind.a" "$scratch/names.o"
     else
-      "ld.lld-$LLVM" -shared -m "$emulation" -soname "lib$library.so" -o "$libraries/lib$library.so" "$scratch/names.o"
+      "ld.lld-$LLVM" -shared -m aarch64linux -soname "lib$library.so" -o "$libraries/lib$library.so" "$scratch/names.o"
     fi
   done
   rm -r "$scratch"
-  STANDIN_NDK=$ndk STANDIN_BIN=$host/bin STANDIN_HEADERS=$musl/usr/include/$architecture-linux-musl
+  STANDIN_BIN=$host/bin STANDIN_HEADERS=$musl/usr/include/$architecture-linux-musl
 }

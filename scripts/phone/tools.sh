@@ -1,6 +1,6 @@
 # Sourced by the scripts that build for other machines than this one: what they need is installed from
 # Debian and PyPI, once, into TOOLS outside of the checkout.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # some names are for whoever sources this
 
 TOOLS=${DYNO_PHONE_TOOLS:-/opt/dyno-phone}
 SOURCES=/etc/apt/sources.list.d/debian.sources
@@ -17,7 +17,7 @@ fail() {
   exit 1
 }
 
-# One check at a time puts things into TOOLS.
+# Skips on other machines. Until done_installing one check at a time puts things into TOOLS.
 need_debian() { # WHAT-ELSE-WOULD-DO
   [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || skip "Linux on x86-64${1:+ ($1)}"
   # rustc-web, a Rust as new as the workspace needs, is in this release's security updates.
@@ -97,7 +97,7 @@ rust_version() {
 }
 
 # Building the standard library is an unstable option, which this lets a released compiler take.
-BUILD_STD=(-Zbuild-std=std,panic_unwind)
+BUILD_STD=("-Zbuild-std=std,panic_unwind")
 install_rust_from_source() {
   install_rust "clang-$LLVM" "lld-$LLVM" "llvm-$LLVM"
   export RUSTC_BOOTSTRAP=1

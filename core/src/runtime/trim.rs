@@ -1,6 +1,7 @@
 //! Giving memory back to the system after sessions are dropped.
 //!
-//! One of the two places with `unsafe`: two calls into the C library, which take and return plain numbers.
+//! One of the places with `unsafe`: a call into the C library, which takes and returns plain numbers, and on Android the
+//! search for it.
 
 /// Asks the allocator to return what is free.
 ///
