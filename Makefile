@@ -3,8 +3,8 @@
 CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
-.PHONY: help setup build demo test lint bench fuzz fuzz-seeds android-libs ios-libs \
-	phone-checks check-android check-ios arm64 deny clean
+.PHONY: help setup build demo test lint bindgen test-kotlin test-swift bench fuzz fuzz-seeds android-libs ios-libs \
+	xcframework phone-checks check-android check-ios arm64 deny clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,11 +27,23 @@ test: setup lint ## Run every test; real models and photos too where DYNO_TEST_D
 	$(CARGO) build -p dyno-cli -p dyno-server --bins
 	$(CARGO) test --workspace
 	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack
+	@scripts/bindgen.sh --check
+	@scripts/test-kotlin.sh
+	@scripts/test-swift.sh
 	@scripts/skipped.sh
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features dyno-core/internals -- -D warnings
+
+bindgen: setup ## Write the generated Kotlin and Swift again, from the bindings
+	@scripts/bindgen.sh
+
+test-kotlin: setup ## Compile the Kotlin for JVM and Android, and test it against a real server (needs Java 17 and Maven)
+	@scripts/test-kotlin.sh
+
+test-swift: setup ## Build and test the Swift package (on Debian it makes a folder with Debian 13's Swift; needs root)
+	@scripts/test-swift.sh
 
 bench: setup ## Criterion benchmarks
 	$(CARGO) bench --workspace --features dyno-core/internals
@@ -50,6 +62,9 @@ android-libs: ## The library for Android, with its NDK, into android/ (needs car
 
 ios-libs: ## The static libraries for iPhones and the simulator (needs a Mac with Xcode)
 	@scripts/ios-libs.sh
+
+xcframework: ## The library for iPhones, their simulator and Macs as an XCFramework (needs a Mac with Xcode)
+	@scripts/xcframework.sh
 
 phone-checks: check-android check-ios arm64 ## What a Debian machine can tell of phone builds (docs/phone-builds.md)
 

@@ -1,0 +1,79 @@
+#if canImport(Network)
+import Foundation
+import Network
+internal import DynoFFI
+
+/// Tells a client which network the device is on, as the system sees it.
+///
+/// The client's own monitor runs unless ``DynoConfiguration/monitorsNetwork`` is off; this one is
+/// for apps that decide when: switched off, the app starts and stops a monitor of its own.
+public final class DynoNetworkMonitor: @unchecked Sendable {
+    // May be used from any thread.
+    private let monitor = NWPathMonitor()
+    // Only touched on the monitor's queue.
+    private var reported: Report?
+    private weak var native: NativeClient?
+
+    /// Starts to watch, for as long as this object lives and until ``stop()``.
+    ///
+    /// - Parameter client: The client to tell; it is not kept alive.
+    public convenience init(_ client: DynoClient) {
+        self.init(of: client.native)
+    }
+
+    init(of native: NativeClient) {
+        self.native = native
+        monitor.pathUpdateHandler = { [weak self] path in self?.report(Report(path)) }
+        monitor.start(queue: DispatchQueue(label: "dyno.network", qos: .utility))
+    }
+
+    deinit {
+        stop()
+    }
+
+    /// Stops watching. A monitor that was stopped does not start again.
+    public func stop() {
+        monitor.cancel()
+    }
+
+    /// The system also reports what changes nothing for requests under way: they go on.
+    private func report(_ report: Report) {
+        guard report != reported else { return }
+        reported = report
+        // It fails once the client is closed, and then nothing is sent anyway.
+        try? native?.onNetworkChanged(kind: report.kind.native, metered: report.isMetered)
+    }
+}
+
+/// What tells one network from another.
+private struct Report: Equatable {
+    let kind: NetworkKind
+    let isMetered: Bool
+    let interfaces: [String]
+    let gateways: [NWEndpoint]
+
+    init(_ path: NWPath) {
+        kind = NetworkKind(path)
+        // Cellular networks and hotspots, and all networks in Low Data Mode.
+        isMetered = path.isExpensive || path.isConstrained
+        interfaces = path.availableInterfaces.map(\.name)
+        gateways = path.gateways
+    }
+}
+
+extension NetworkKind {
+    fileprivate init(_ path: NWPath) {
+        if path.status != .satisfied {
+            self = .none
+        } else if path.usesInterfaceType(.wifi) {
+            self = .wifi
+        } else if path.usesInterfaceType(.cellular) {
+            self = .cellular
+        } else if path.usesInterfaceType(.wiredEthernet) {
+            self = .ethernet
+        } else {
+            self = .other
+        }
+    }
+}
+#endif

@@ -1,0 +1,59 @@
+import Foundation
+internal import DynoFFI
+
+extension DynoClient {
+    /// Infers a frame that was staged.
+    ///
+    /// Cancelling the task stops the inference, on the device and on the server, and cancels the
+    /// frame with it (``DynoFrame/cancel()``).
+    ///
+    /// - Parameter frame: What one of the `stage` methods returned.
+    /// - Returns: The answer, where it was computed, and why there.
+    /// - Throws: `CancellationError` if the task was cancelled. ``DynoError`` where the mode leaves
+    ///   no way to an answer, and of kind ``DynoError/Kind/cancelled`` if the frame was cancelled
+    ///   or the client is closed.
+    public func infer(_ frame: DynoFrame) async throws -> Inference {
+        do {
+            let inference = try await withTaskCancellationHandler {
+                // The frame remembers a cancellation that comes before its inference begins.
+                try await translatingErrors { try await native.infer(frame: frame.native) }
+            } onCancel: {
+                frame.cancel()
+            }
+            return Inference(inference)
+        } catch let error as DynoError where error.kind == .cancelled && Task.isCancelled {
+            throw CancellationError()
+        }
+    }
+
+    /// Infers pixels. They are read before the inference begins to wait.
+    ///
+    /// - Parameters:
+    ///   - pixels: The pixels.
+    ///   - layout: How they lie in memory.
+    /// - Returns: The answer, where it was computed, and why there.
+    /// - Throws: Like `stage` and ``infer(_:)``.
+    public func infer(_ pixels: Data, layout: PixelLayout) async throws -> Inference {
+        try await infer(stage(pixels, layout: layout))
+    }
+
+    /// Infers a YUV 4:2:0 picture. It is read before the inference begins to wait.
+    ///
+    /// - Parameters:
+    ///   - planes: The three planes.
+    ///   - layout: How they lie in memory.
+    /// - Returns: The answer, where it was computed, and why there.
+    /// - Throws: Like `stage` and ``infer(_:)``.
+    public func infer(_ planes: YUVPlanes, layout: YUVLayout) async throws -> Inference {
+        try await infer(stage(planes, layout: layout))
+    }
+
+    /// Infers a JPEG, PNG or WebP file.
+    ///
+    /// - Parameter file: The file's bytes.
+    /// - Returns: The answer, where it was computed, and why there.
+    /// - Throws: Like ``stage(encoded:)`` and ``infer(_:)``.
+    public func infer(encoded file: Data) async throws -> Inference {
+        try await infer(stage(encoded: file))
+    }
+}

@@ -1,0 +1,66 @@
+internal import DynoFFI
+
+/// Moves frames into a stream of the library while answers are taken out of it.
+final class StreamPump: Sendable {
+    private let stream: InferStream
+    private let client: DynoClient
+    /// Ends when there are no more frames; throws what their sequence threw.
+    private let push: Task<Void, any Error>
+
+    init<Frames: AsyncSequence & Sendable>(
+        _ frames: Frames,
+        into stream: InferStream,
+        of client: DynoClient
+    ) where Frames.Element == DynoFrame {
+        self.stream = stream
+        self.client = client
+        push = Task {
+            // Whichever way the frames end, the answers do after the last one.
+            defer { try? stream.finish() }
+            for try await frame in frames {
+                try await stream.push(frame: frame.native)
+            }
+        }
+    }
+
+    deinit {
+        push.cancel()
+    }
+
+    /// The next answer; `nil` after the last.
+    func next() async throws -> StreamedInference? {
+        try await withTaskCancellationHandler {
+            if let answer = try await translatingErrors({ try await stream.next() }) {
+                return StreamedInference(answer)
+            }
+            try await rethrowFromFrames()
+            return nil
+        } onCancel: {
+            push.cancel()
+            try? stream.finish()
+        }
+    }
+
+    private func rethrowFromFrames() async throws {
+        do {
+            try await push.value
+        } catch is DynoFFI.DynoError {
+            // The stream had ended before the frames did: its answers have said why.
+        } catch is CancellationError where Task.isCancelled {
+            // Who iterates has gone.
+        }
+    }
+}
+
+extension StreamedInference {
+    fileprivate init(_ item: DynoFFI.StreamedInference) {
+        sequence = Int(clamping: item.seq)
+        droppedBefore = Int(clamping: item.droppedBefore)
+        latency = .milliseconds(item.latencyMs)
+        answer =
+            switch item.answer {
+            case .answered(let inference): .success(Inference(inference))
+            case .failed(let kind, let reason): .failure(DynoError(DynoError.Kind(kind), reason))
+            }
+    }
+}
