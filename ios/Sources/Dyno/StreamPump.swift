@@ -30,6 +30,8 @@ final class StreamPump: Sendable {
     /// The next answer; `nil` after the last.
     func next() async throws -> StreamedInference? {
         try await withTaskCancellationHandler {
+            // Letting the pump go, with the stream that holds it, ends what is under way.
+            guard !Task.isCancelled else { return nil }
             if let answer = try await translatingErrors({ try await stream.next() }) {
                 return StreamedInference(answer)
             }

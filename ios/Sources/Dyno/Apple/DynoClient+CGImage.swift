@@ -59,19 +59,9 @@ extension DynoClient {
 }
 
 extension PixelOrientation {
-    /// The same orientation: both are EXIF's.
+    /// The same orientation: both are EXIF's, with its numbers.
     public init(_ orientation: CGImagePropertyOrientation) {
-        switch orientation {
-        case .up: self = .up
-        case .upMirrored: self = .upMirrored
-        case .down: self = .down
-        case .downMirrored: self = .downMirrored
-        case .leftMirrored: self = .leftMirrored
-        case .right: self = .right
-        case .rightMirrored: self = .rightMirrored
-        case .left: self = .left
-        @unknown default: self = .up
-        }
+        self = PixelOrientation(rawValue: Int(orientation.rawValue)) ?? .up
     }
 }
 #endif

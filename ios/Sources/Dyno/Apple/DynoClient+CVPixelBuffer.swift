@@ -70,11 +70,8 @@ extension DynoClient {
             orientation: placement.orientation,
             region: placement.region
         )
-        let pixels = UnsafeRawBufferPointer(
-            start: CVPixelBufferGetBaseAddress(buffer),
-            count: layout.bytesPerRow * layout.height
-        )
-        return try stage(pixels, layout: layout)
+        let start = CVPixelBufferGetBaseAddress(buffer)
+        return try stage(memory(at: start, layout.bytesPerRow, layout.height), layout: layout)
     }
 
     private func stageLockedYUV(
@@ -82,9 +79,9 @@ extension DynoClient {
         isFullRange: Bool,
         _ placement: Placement
     ) throws -> DynoFrame {
-        let uv = lockedPlane(1, of: buffer)
+        let uv = try lockedPlane(1, of: buffer)
         let planes = YUVPlanes(
-            y: borrowed(lockedPlane(0, of: buffer)),
+            y: borrowed(try lockedPlane(0, of: buffer)),
             u: borrowed(uv),
             v: borrowed(UnsafeRawBufferPointer(rebasing: uv.dropFirst()))
         )
@@ -102,12 +99,23 @@ extension DynoClient {
     }
 }
 
-private func lockedPlane(_ plane: Int, of buffer: CVPixelBuffer) -> UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(
-        start: CVPixelBufferGetBaseAddressOfPlane(buffer, plane),
-        count: CVPixelBufferGetBytesPerRowOfPlane(buffer, plane)
-            * CVPixelBufferGetHeightOfPlane(buffer, plane)
+private func lockedPlane(_ plane: Int, of buffer: CVPixelBuffer) throws -> UnsafeRawBufferPointer {
+    try memory(
+        at: CVPixelBufferGetBaseAddressOfPlane(buffer, plane),
+        CVPixelBufferGetBytesPerRowOfPlane(buffer, plane),
+        CVPixelBufferGetHeightOfPlane(buffer, plane)
     )
+}
+
+private func memory(
+    at start: UnsafeMutableRawPointer?,
+    _ bytesPerRow: Int,
+    _ rows: Int
+) throws -> UnsafeRawBufferPointer {
+    guard let start else {
+        throw DynoError(.invalidImage, "the pixel buffer has no memory to read")
+    }
+    return UnsafeRawBufferPointer(start: start, count: bytesPerRow * rows)
 }
 
 /// What the buffer says of itself; BT.601 where it says nothing.

@@ -63,7 +63,7 @@ private struct Report: Equatable {
 
 extension NetworkKind {
     fileprivate init(_ path: NWPath) {
-        if path.status != .satisfied {
+        if path.status == .unsatisfied {
             self = .none
         } else if path.usesInterfaceType(.wifi) {
             self = .wifi
