@@ -29,7 +29,7 @@ case "$SYSTEM" in
     [ "$(uname -m)" = x86_64 ] || skip "x86-64 on Linux"
     [ "$(. /etc/os-release && echo "${ID:-}")" = debian ] || skip "Debian, for its Swift"
     [ "$(id -u)" = 0 ] || skip "root, to set up a folder with Debian 13"
-    [ -x "$CHROOT/usr/bin/swift" ] || [ -f "$SOURCES" ] || skip "$SOURCES, which names a mirror"
+    [ -e "$CHROOT" ] || [ -f "$SOURCES" ] || skip "$SOURCES, which names a mirror"
     unshare -m true 2>/dev/null || skip "mount namespaces"
     ;;
   *) skip "Linux or macOS" ;;
@@ -68,7 +68,7 @@ swift_test() {
 }
 
 install_swift() {
-  [ -x "$CHROOT/usr/bin/swift" ] && return
+  [ -e "$CHROOT" ] && return
   if ! command -v mmdebstrap >/dev/null; then
     apt-get -q -o DPkg::Lock::Timeout=600 update
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
@@ -81,7 +81,6 @@ install_swift() {
     --include=swiftlang,libc6-dev,libstdc++-14-dev \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     trixie "$CHROOT.partial" "$mirror"
-  rm -rf "$CHROOT"
   mv "$CHROOT.partial" "$CHROOT"
 }
 
