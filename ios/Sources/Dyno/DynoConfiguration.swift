@@ -81,10 +81,12 @@ extension DynoConfiguration {
 
 /// Printed, logged or reflected, a server does not give its token away.
 extension DynoConfiguration.Server: CustomStringConvertible, CustomReflectable {
+    /// The URL, and whether there is a token.
     public var description: String {
         "\(url.absoluteString), \(token == nil ? "no token" : "token hidden")"
     }
 
+    /// The URL and the model.
     public var customMirror: Mirror {
         Mirror(self, children: ["url": url, "model": model as Any], displayStyle: .struct)
     }

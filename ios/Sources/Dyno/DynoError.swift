@@ -63,10 +63,12 @@ public struct DynoError: Error, Sendable, Equatable {
 }
 
 extension DynoError: LocalizedError {
+    /// The same as ``message``.
     public var errorDescription: String? { message }
 }
 
 extension DynoError: CustomStringConvertible {
+    /// The kind's stable name, and the message.
     public var description: String { "\(kind.rawValue): \(message)" }
 }
 

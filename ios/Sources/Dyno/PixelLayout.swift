@@ -42,7 +42,8 @@ public struct PixelLayout: Sendable, Hashable {
         self.height = height
         self.format = format
         // A width that overflows is no width: the library refuses it.
-        self.bytesPerRow = bytesPerRow ?? width.multipliedReportingOverflow(by: format.bytesPerPixel).partialValue
+        let tightlyPacked = width.multipliedReportingOverflow(by: format.bytesPerPixel).partialValue
+        self.bytesPerRow = bytesPerRow ?? tightlyPacked
         self.orientation = orientation
         self.region = region
     }

@@ -82,6 +82,27 @@ final class CloseTests: XCTestCase {
         for await _ in stats {}
     }
 
+    #if os(Linux)
+    func testClientsThatComeAndGoLeaveNothingOpen() async throws {
+        let world = try World()
+        let photo = try world.photo().bytes("png")
+        func comeAndGo() async throws {
+            let client = try await world.client(server: "up", mode: .preferCloud)
+            let stats = client.stats
+            _ = try await client.infer(encoded: photo)
+            for await now in stats where now.inferences == 1 { break }
+        }
+        func openFiles() throws -> Int {
+            try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count
+        }
+        // The first one starts what the process keeps.
+        try await comeAndGo()
+        let before = try openFiles()
+        for _ in 0..<20 { try await comeAndGo() }
+        try await eventually("connections are closed") { try openFiles() <= before }
+    }
+    #endif
+
     func testAClientLivesAsLongAsItsStream() async throws {
         let world = try World()
         let input = try world.photo()

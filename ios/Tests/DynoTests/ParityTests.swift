@@ -74,7 +74,11 @@ private struct Scenario: Decodable {
             case "offline": ("up", nil)
             default: (network, nil)
             }
-        var configuration = try world.configuration(server: server.kind, token: server.token, mode: executionMode)
+        var configuration = try world.configuration(
+            server: server.kind,
+            token: server.token,
+            mode: executionMode
+        )
         configuration.plan = try plan.map(parsePlan)
         if network == "silent" {
             configuration.remoteDeadline = .milliseconds(300)

@@ -55,7 +55,8 @@ final class ServerTests: XCTestCase {
         let right = try world.configuration(server: "keyed", token: world.token, mode: .onlyCloud)
         let wrong = try world.configuration(server: "keyed", token: "wrong", mode: .onlyCloud)
         let none = try world.configuration(server: "keyed", mode: .onlyCloud)
-        let answer = try await DynoClient.open(bundle: world.bundle, configuration: right).infer(encoded: photo)
+        let client = try await DynoClient.open(bundle: world.bundle, configuration: right)
+        let answer = try await client.infer(encoded: photo)
         XCTAssertEqual(answer.ranOn, .server)
         for configuration in [wrong, none] {
             let client = try await DynoClient.open(bundle: world.bundle, configuration: configuration)
