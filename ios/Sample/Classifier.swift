@@ -65,6 +65,6 @@ final class Classifier: ObservableObject {
         let number = (points.last?.id ?? 0) + 1
         let milliseconds = inference.times.total / .milliseconds(1)
         points.append(Point(id: number, milliseconds: milliseconds, ranOn: inference.ranOn))
-        points = points.suffix(100)
+        if points.count > 100 { points.removeFirst() }
     }
 }

@@ -1,7 +1,7 @@
 internal import DynoFFI
 
 /// What becomes of frames that arrive faster than they can be inferred.
-public enum Keep: Sendable, Hashable {
+public enum Keep: Sendable, Hashable, CaseIterable {
     /// One waits, and a newer one takes its place: a camera's.
     case latest
     /// All wait where they come from.

@@ -50,7 +50,7 @@ public struct Inference: Sendable, Equatable {
     }
 
     /// Type of an output's elements.
-    public enum ElementType: Sendable, Hashable {
+    public enum ElementType: Sendable, Hashable, CaseIterable {
         /// 32-bit float.
         case f32
         /// 64-bit signed integer.
