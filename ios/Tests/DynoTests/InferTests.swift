@@ -65,7 +65,7 @@ final class InferTests: XCTestCase {
 
     func testAnAnswerSaysHowItCameAbout() async throws {
         let world = try World()
-        var configuration = try world.configuration(server: "up", mode: .preferCloud)
+        var configuration = try world.configuration(server: "up", mode: .onlyCloud)
         configuration.plan = .photo(codec: "png")
         configuration.labelCount = 3
         configuration.returnsOutputs = true

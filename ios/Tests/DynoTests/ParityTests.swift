@@ -10,7 +10,11 @@ final class ParityTests: XCTestCase {
         let scenarios = try JSONDecoder().decode([Scenario].self, from: Data(contentsOf: file))
         XCTAssertFalse(scenarios.isEmpty)
         for scenario in scenarios {
-            let outcome = try await scenario.run(in: world)
+            var outcome = try await scenario.run(in: world)
+            // On a busy machine the server may be late, and the device answers: not what is asked.
+            for _ in 0..<10 where scenario.hasServer && outcome.fallback == "deadline_exceeded" {
+                outcome = try await scenario.run(in: world)
+            }
             XCTAssertEqual(outcome, scenario.expect, scenario.name)
             print("scenario \(scenario.name): \(outcome == scenario.expect ? "as expected" : "\(outcome)")")
         }
@@ -39,6 +43,8 @@ private struct Scenario: Decodable {
             case openError = "open_error"
         }
     }
+
+    var hasServer: Bool { network == "up" || network == "keyed" }
 
     func run(in world: World) async throws -> Outcome {
         let client: DynoClient

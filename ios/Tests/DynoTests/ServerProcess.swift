@@ -34,6 +34,9 @@ final class ServerProcess {
     /// It keeps its connections, and answers nothing any more.
     func freeze() {
         Foundation.kill(process.processIdentifier, SIGSTOP)
+        // It stops thread by thread.
+        var stopped = siginfo_t()
+        waitid(P_PID, id_t(process.processIdentifier), &stopped, WSTOPPED)
     }
 
     /// It is gone, without a farewell.

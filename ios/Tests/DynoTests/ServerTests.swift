@@ -31,8 +31,10 @@ final class ServerTests: XCTestCase {
             configuration.server = .init(url: server.url)
             configuration.remoteDeadline = patience
             let client = try await DynoClient.open(bundle: world.bundle, configuration: configuration)
-            let before = try await client.infer(encoded: photo)
-            XCTAssertEqual(before.ranOn, .server)
+            // A server that has just started may be late, and the device answers.
+            try await eventually("the server answers") {
+                try await client.infer(encoded: photo).ranOn == .server
+            }
 
             server.freeze()
             let call = Task { try await client.infer(encoded: photo) }
@@ -44,7 +46,7 @@ final class ServerTests: XCTestCase {
                 let answer = try await call.value
                 XCTAssertEqual(answer.ranOn, .device)
                 XCTAssertNotNil(answer.fallback)
-                XCTAssertEqual(answer.top.first?.name, before.top.first?.name)
+                XCTAssertEqual(answer.top.first?.name, try world.photo().row.label)
             }
         }
     }
