@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Compiles the Kotlin library, the Android module and the sample on a plain JVM, and runs their tests
+# against the native library and a real dyno-server, both built for this machine. With --bench it
+# prints what crossing the boundary costs instead.
+#
+# DYNO_SDK_LIB names a folder that already holds libdyno_sdk.so, dyno and dyno-server; without it they
+# are built, and the tests run in the world that the bindings' example `sdk_world` makes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO=${CARGO:-cargo}
+MVN=${MVN:-mvn}
+case "${1:-}" in
+  "" | --bench) ;;
+  *) echo "usage: scripts/test-kotlin.sh [--bench]" >&2 && exit 2 ;;
+esac
+
+fail() {
+  echo "$1" >&2
+  exit 1
+}
+java=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p') || true
+[ "${java:-0}" -ge 17 ] || fail "the Kotlin tests need Java 17 or newer (Debian: apt-get install openjdk-17-jdk-headless)"
+command -v "$MVN" >/dev/null || fail "the Kotlin tests need Maven (Debian: apt-get install maven)"
+command -v "${CC:-cc}" >/dev/null || fail "the Kotlin tests need a C compiler (Debian: apt-get install gcc)"
+
+if [ -z "${DYNO_SDK_LIB:-}" ]; then
+  $CARGO build -q -p dyno-cli -p dyno-server -p dyno-bindings
+  if [ -z "${DYNO_SDK_SCENARIOS:-}" ]; then
+    exec $CARGO run -q -p dyno-bindings --example sdk_world -- scripts/test-kotlin.sh "$@"
+  fi
+  DYNO_SDK_LIB=${CARGO_TARGET_DIR:-$PWD/target}/debug
+fi
+export DYNO_SDK_LIB
+export DYNO_BIN=${DYNO_BIN:-$DYNO_SDK_LIB/dyno}
+export DYNO_SERVER_BIN=${DYNO_SERVER_BIN:-$DYNO_SDK_LIB/dyno-server}
+export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$PWD/.dyno/onnxruntime/libonnxruntime.so}
+[ -f "$ORT_DYLIB_PATH" ] || fail "no ONNX Runtime at $ORT_DYLIB_PATH: run scripts/setup.sh"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+if [ -z "${DYNO_SDK_BUNDLE:-}" ]; then
+  "$DYNO_BIN" prepare models/shapes12.onnx --preprocess models/shapes12.toml --quiet --out "$scratch/bundles/shapes12"
+  DYNO_SDK_BUNDLE=$scratch/bundles/shapes12
+  DYNO_SDK_BUNDLES=$scratch/bundles
+fi
+export DYNO_SDK_BUNDLE DYNO_SDK_BUNDLES=${DYNO_SDK_BUNDLES:-$(dirname "$DYNO_SDK_BUNDLE")}
+
+mvn() {
+  # Quiet apart from what failed: the tests are listed below.
+  "$MVN" --quiet --batch-mode --no-transfer-progress --file android/pom.xml "$@"
+}
+
+if [ "${1:-}" = --bench ]; then
+  mvn --projects lib test-compile exec:exec -Dexec.classpathScope=test -Dexec.executable=java \
+    -Dexec.args="-Djna.library.path=$DYNO_SDK_LIB -classpath %classpath ai.dyno.FfiCostKt" \
+    -Dexec.workingdir=android/lib
+  exit
+fi
+
+# What Android's libjnigraphics does, for the bitmaps of Robolectric: a stand-in, for these tests only.
+javac=$(readlink -f "$(command -v javac)") || fail "the Kotlin tests need a JDK, not just Java to run"
+include=$(dirname "$(dirname "$javac")")/include
+"${CC:-cc}" -shared -fPIC -O1 -Wall -Wextra -Werror -I"$include" -I"$include/linux" \
+  -o "$scratch/libjnigraphics.so" android/sdk/src/test/native/jnigraphics_stand_in.c
+export LD_LIBRARY_PATH=$scratch${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+
+rm -rf android/*/target/surefire-reports
+status=0
+mvn test || status=$?
+python3 - "$status" android/*/target/surefire-reports/TEST-*.xml <<'PY'
+"""Lists the tests that ran, and counts them."""
+import sys
+import xml.etree.ElementTree as xml
+
+status, *reports = sys.argv[1:]
+counts = {"ok": 0, "FAILED": 0, "skipped": 0}
+for report in reports:
+    for case in xml.parse(report).getroot().iter("testcase"):
+        failed = case.find("failure") is not None or case.find("error") is not None
+        outcome = "FAILED" if failed else "skipped" if case.find("skipped") is not None else "ok"
+        counts[outcome] += 1
+        print(f"{outcome:8}{case.get('classname').rsplit('.', 1)[-1]}: {case.get('name')}")
+if status != "0" and not counts["FAILED"]:
+    sys.exit("the Kotlin code could not be built or tested: see above")
+skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+print(f"{counts['ok']} passed, {counts['FAILED']} failed{skipped}")
+sys.exit(1 if status != "0" else 0)
+PY
