@@ -42,6 +42,8 @@ public class DynoClient internal constructor(
 ) : AutoCloseable {
 
     private val closed = AtomicBoolean(false)
+    @Volatile
+    private var whenClosed: (() -> Unit)? = null
     private val door by lazy { native.door().toLong() }
     private val statistics by lazy {
         val flow = MutableStateFlow(native.stats().toPublic())
@@ -83,7 +85,8 @@ public class DynoClient internal constructor(
     }
 
     /** Infers a staged frame, which stays open. */
-    public suspend fun infer(frame: DynoFrame): Inference = calling { native.infer(frame.native).toPublic() }
+    public suspend fun infer(frame: DynoFrame): Inference =
+        calling { frame.pinned { native.infer(it).toPublic() } }
 
     /** Brings pixels to the model's size on the calling thread, for one or several [infer] calls. */
     public fun stage(pixels: ByteBuffer, layout: PixelLayout): DynoFrame = calling {
@@ -148,7 +151,15 @@ public class DynoClient internal constructor(
         if (closed.compareAndSet(false, true)) {
             translating { native.shutdown() }
             native.close()
+            whenClosed?.invoke()
         }
+    }
+
+    /** Has [action] run once, when this client is closed; at once if it is closed already. */
+    @DynoInternalApi
+    public fun onClose(action: () -> Unit) {
+        whenClosed = action
+        if (closed.get()) action()
     }
 
     /** The number by which [DynoNative] finds this client. */

@@ -2,7 +2,6 @@ package ai.dyno
 
 import ai.dyno.ffi.DynoException as NativeException
 import ai.dyno.ffi.InternalException
-import kotlin.coroutines.cancellation.CancellationException
 
 /** Runs [call] across the boundary and turns what it throws into what apps catch. */
 internal inline fun <T> translating(call: () -> T): T =
@@ -17,15 +16,9 @@ internal inline fun <T> translating(call: () -> T): T =
             "libdyno_sdk.so cannot be loaded for this device's ABI (${missing.message}): " +
                 "the SDK ships arm64-v8a and x86_64",
         )
-    } catch (cancelled: CancellationException) {
-        throw cancelled
-    } catch (destroyed: IllegalStateException) {
-        // The object was closed by another thread between a check and the call.
-        throw IllegalStateException(CLOSED, destroyed)
     }
 
-internal const val CLOSED: String =
-    "this DynoClient, or a frame or stream of it, is closed: open another client with DynoClient.open"
+internal const val CLOSED: String = "this DynoClient is closed: open another one with DynoClient.open"
 
 private fun NativeException.toPublic(): DynoException = when (this) {
     is NativeException.Failed -> DynoException.of(kind.toPublic(), reason, retryAfterMs?.toLong())

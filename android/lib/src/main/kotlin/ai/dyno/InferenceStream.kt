@@ -63,7 +63,7 @@ public fun Flow<DynoFrame>.infer(
         client.openStream(keep, maxInFlight).use { stream ->
             coroutineScope {
                 launch {
-                    frames.collect { frame -> frame.use { translating { stream.push(it.native) } } }
+                    frames.collect { frame -> frame.use { translating { frame.pinned { stream.push(it) } } } }
                     translating { stream.finish() }
                 }
                 while (true) {

@@ -1,6 +1,9 @@
 package ai.dyno
 
 import ai.dyno.testing.World
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.async
+import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.test.runTest
 import org.junit.jupiter.api.AfterAll
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -142,7 +145,21 @@ class InputsTest {
         val frame = client.stage(sample.bytes)
         frame.close()
         frame.close()
-        assertThrows<IllegalStateException> { client.infer(frame) }
+        val failure = assertThrows<IllegalStateException> { client.infer(frame) }
+        assertTrue("stage" in failure.message.orEmpty()) { failure.message }
+    }
+
+    @Test
+    fun `a frame may be closed while it is inferred`() = runBlocking {
+        repeat(50) {
+            val frame = client.stage(sample.bytes)
+            val calls = List(4) { async(Dispatchers.Default) { runCatching { client.infer(frame) } } }
+            frame.close()
+            for (call in calls) {
+                call.await().onSuccess { assertEquals(sample.label, it.best?.label) }
+                    .onFailure { assertTrue(it is IllegalStateException) { "$it" } }
+            }
+        }
     }
 
     @Test
@@ -160,6 +177,7 @@ class InputsTest {
 
     private fun assertClose(expected: List<Float>, actual: List<Float>) {
         val largest = expected.zip(actual).maxOf { (a, b) -> abs(a - b) }
-        assertTrue(largest < 1e-3f) { "logits differ by $largest" }
+        // Rows and columns are resampled in the other order, and rounded between.
+        assertTrue(largest < 0.05f) { "logits differ by $largest" }
     }
 }

@@ -97,6 +97,7 @@ class ModesTest {
     fun `a pinned split runs the head here and the tail there`() = runBlocking {
         TestServer().use { server ->
             open {
+                mode = ExecutionMode.ONLY_CLOUD
                 server(server.url)
                 plan = Plan.Split(cut = 8, levels = 256, codec = "zstd")
             }.use { client ->

@@ -1,0 +1,70 @@
+@file:OptIn(DynoInternalApi::class)
+
+package ai.dyno
+
+import android.content.Context
+import android.net.ConnectivityManager
+import android.net.Network
+import android.net.NetworkCapabilities
+import android.os.Build
+import java.lang.ref.WeakReference
+
+/**
+ * Tells a client of the network that carries the default route.
+ *
+ * The system holds the callback for as long as it is registered, so the callback does not hold the
+ * client: one that is forgotten can be collected, and the callback goes at the next change.
+ */
+internal class NetworkWatch private constructor(
+    private val connectivity: ConnectivityManager,
+    client: DynoClient,
+) : ConnectivityManager.NetworkCallback() {
+    private val client = WeakReference(client)
+
+    override fun onCapabilitiesChanged(network: Network, capabilities: NetworkCapabilities) {
+        val metered = !capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED) &&
+            !(Build.VERSION.SDK_INT >= Build.VERSION_CODES.R &&
+                capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_TEMPORARILY_NOT_METERED))
+        tell(kindOf(capabilities), metered)
+    }
+
+    override fun onLost(network: Network) {
+        tell(NetworkKind.NONE, metered = false)
+    }
+
+    private var told: Pair<NetworkKind, Boolean>? = null
+
+    private fun tell(kind: NetworkKind, metered: Boolean) {
+        val client = client.get() ?: return stop()
+        // Capabilities change with the signal's strength as well, which is no other network.
+        if (told == kind to metered) return
+        told = kind to metered
+        try {
+            client.onNetworkChanged(kind, metered)
+        } catch (_: IllegalStateException) {
+            // Closed at this moment; whoever closes it stops this watch.
+        }
+    }
+
+    private fun stop() {
+        connectivity.unregisterNetworkCallback(this)
+    }
+
+    companion object {
+        /** Watches until [client] is closed. */
+        fun start(context: Context, client: DynoClient) {
+            val connectivity = context.getSystemService(ConnectivityManager::class.java) ?: return
+            val watch = NetworkWatch(connectivity, client)
+            if (connectivity.activeNetwork == null) watch.tell(NetworkKind.NONE, metered = false)
+            connectivity.registerDefaultNetworkCallback(watch)
+            client.onClose { watch.stop() }
+        }
+
+        private fun kindOf(capabilities: NetworkCapabilities): NetworkKind = when {
+            capabilities.hasTransport(NetworkCapabilities.TRANSPORT_WIFI) -> NetworkKind.WIFI
+            capabilities.hasTransport(NetworkCapabilities.TRANSPORT_CELLULAR) -> NetworkKind.CELLULAR
+            capabilities.hasTransport(NetworkCapabilities.TRANSPORT_ETHERNET) -> NetworkKind.ETHERNET
+            else -> NetworkKind.OTHER
+        }
+    }
+}
