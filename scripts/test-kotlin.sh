@@ -46,13 +46,13 @@ if [ -z "${DYNO_SDK_BUNDLE:-}" ]; then
 fi
 export DYNO_SDK_BUNDLE DYNO_SDK_BUNDLES=${DYNO_SDK_BUNDLES:-$(dirname "$DYNO_SDK_BUNDLE")}
 
-mvn() {
+maven() {
   # Quiet apart from what failed: the tests are listed below.
   "$MVN" --quiet --batch-mode --no-transfer-progress --file android/pom.xml "$@"
 }
 
 if [ "${1:-}" = --bench ]; then
-  mvn --projects lib test-compile exec:exec -Dexec.classpathScope=test -Dexec.executable=java \
+  maven --projects lib test-compile exec:exec -Dexec.classpathScope=test -Dexec.executable=java \
     -Dexec.args="-Djna.library.path=$DYNO_SDK_LIB -classpath %classpath ai.dyno.FfiCostKt" \
     -Dexec.workingdir=android/lib
   exit
@@ -67,7 +67,7 @@ export LD_LIBRARY_PATH=$scratch${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 rm -rf android/*/target/surefire-reports
 status=0
-mvn test || status=$?
+maven test || status=$?
 python3 - "$status" android/*/target/surefire-reports/TEST-*.xml <<'PY'
 """Lists the tests that ran, and counts them."""
 import sys

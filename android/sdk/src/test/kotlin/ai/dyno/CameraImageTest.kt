@@ -21,7 +21,7 @@ class CameraImageTest {
     @Test
     fun `a camera's image is recognised, also turned and cropped`() = runBlocking {
         DynoClient.open(World.bundle) { mode = ExecutionMode.ONLY_ON_DEVICE }.use { client ->
-            val image = CameraImage.of(sample.bitmap(), rowGap = 32)
+            val image = CameraImage.of(sample.decoded(), rowGap = 32)
             assertEquals(sample.label, client.infer(image).best?.label)
             assertEquals(sample.label, client.stage(image).use { client.infer(it) }.best?.label)
             image.cropRect = Rect(4, 4, image.width - 4, image.height - 4)
@@ -35,7 +35,7 @@ class CameraImageTest {
             mode = ExecutionMode.ONLY_ON_DEVICE
             rawOutputs = true
         }.use { client ->
-            val bitmap = sample.bitmap()
+            val bitmap = sample.decoded()
             val part = Rect(8, 16, 104, 96)
             val cut = Bitmap.createBitmap(bitmap, part.left, part.top, part.width(), part.height())
             val cropped = CameraImage.of(bitmap, rowGap = 0).apply { cropRect = part }
@@ -46,7 +46,7 @@ class CameraImageTest {
     @Test
     fun `images of other formats are refused`() = runBlocking<Unit> {
         DynoClient.open(World.bundle) { mode = ExecutionMode.ONLY_ON_DEVICE }.use { client ->
-            val image = CameraImage.of(sample.bitmap(), rowGap = 0, format = ImageFormat.JPEG)
+            val image = CameraImage.of(sample.decoded(), rowGap = 0, format = ImageFormat.JPEG)
             assertThrows(DynoException.InvalidImage::class.java) { runBlocking { client.infer(image) } }
         }
     }

@@ -40,7 +40,7 @@ class RealPhotosTest {
             val encoded = photos.map { client.infer(it.readBytes()).best!!.index }
             assertEquals(expected, encoded)
             // Android's JPEG decoder is not the command's: a value may differ by one here and there.
-            val bitmaps = photos.map { client.infer(BitmapFactory.decodeFile(it.path)).best!!.index }
+            val bitmaps = photos.map { client.infer(BitmapFactory.decodeFile(it.path).asOnAndroid()).best!!.index }
             assertTrue("$expected, and from bitmaps $bitmaps", expected.zip(bitmaps).count { (a, b) -> a == b } >= PHOTOS - 1)
             val right = photos.zip(bitmaps).count { (photo, index) -> truth[photo.name] == index }
             assertTrue("$right of $PHOTOS are right", right >= MIN_RIGHT)
