@@ -3,12 +3,10 @@
 # against the native library and a real dyno-server, both built for this machine. With --bench it
 # prints what crossing the boundary costs instead.
 #
-# DYNO_SDK_LIB names a folder that already holds libdyno_sdk.so, dyno and dyno-server; without it they
-# are built, and the tests run in the world that the bindings' example `sdk_world` makes.
+# It runs itself in the world of the SDK's tests (scripts/sdk-world.sh), which is built first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-CARGO=${CARGO:-cargo}
 MVN=${MVN:-mvn}
 case "${1:-}" in
   "" | --bench) ;;
@@ -24,27 +22,13 @@ java=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p') || true
 command -v "$MVN" >/dev/null || fail "the Kotlin tests need Maven (Debian: apt-get install maven)"
 command -v "${CC:-cc}" >/dev/null || fail "the Kotlin tests need a C compiler (Debian: apt-get install gcc)"
 
-if [ -z "${DYNO_SDK_LIB:-}" ]; then
-  $CARGO build -q -p dyno-cli -p dyno-server -p dyno-bindings
-  if [ -z "${DYNO_SDK_SCENARIOS:-}" ]; then
-    exec $CARGO run -q -p dyno-bindings --example sdk_world -- scripts/test-kotlin.sh "$@"
-  fi
-  DYNO_SDK_LIB=${CARGO_TARGET_DIR:-$PWD/target}/debug
-fi
-export DYNO_SDK_LIB
-export DYNO_BIN=${DYNO_BIN:-$DYNO_SDK_LIB/dyno}
-export DYNO_SERVER_BIN=${DYNO_SERVER_BIN:-$DYNO_SDK_LIB/dyno-server}
-export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$PWD/.dyno/onnxruntime/libonnxruntime.so}
-[ -f "$ORT_DYLIB_PATH" ] || fail "no ONNX Runtime at $ORT_DYLIB_PATH: run scripts/setup.sh"
+# A measurement wants the build that ships.
+[ "${1:-}" != --bench ] || export DYNO_PROFILE=release
+[ -n "${DYNO_SDK_SCENARIOS:-}" ] || exec scripts/sdk-world.sh scripts/test-kotlin.sh "$@"
+export DYNO_BIN=$DYNO_SDK_LIB/dyno
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-if [ -z "${DYNO_SDK_BUNDLE:-}" ]; then
-  "$DYNO_BIN" prepare models/shapes12.onnx --preprocess models/shapes12.toml --quiet --out "$scratch/bundles/shapes12"
-  DYNO_SDK_BUNDLE=$scratch/bundles/shapes12
-  DYNO_SDK_BUNDLES=$scratch/bundles
-fi
-export DYNO_SDK_BUNDLE DYNO_SDK_BUNDLES=${DYNO_SDK_BUNDLES:-$(dirname "$DYNO_SDK_BUNDLE")}
 
 maven() {
   # Quiet apart from what failed: the tests are listed below.

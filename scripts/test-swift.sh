@@ -6,16 +6,12 @@
 # (a bundle, photos, servers) comes from the bindings' example sdk_world, which runs this script
 # again with what it made in the environment. Arguments go to `swift test`.
 #
-#   DYNO_SDK_LIB         folder of a debug build, with libdyno_sdk, dyno-server and examples/sdk_world:
-#                        nothing is built with Cargo then
 #   DYNO_SWIFT_CHROOT    where the compiler lives (/opt/dyno-swift)
-#   ORT_DYLIB_PATH       ONNX Runtime's library (the one that `make setup` fetched)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ROOT=$PWD
 CHROOT=${DYNO_SWIFT_CHROOT:-/opt/dyno-swift}
-CARGO=${CARGO:-cargo}
 SOURCES=/etc/apt/sources.list.d/debian.sources
 SYSTEM=$(uname -s)
 
@@ -35,20 +31,7 @@ case "$SYSTEM" in
   *) skip "Linux or macOS" ;;
 esac
 
-export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$ROOT/.dyno/onnxruntime/libonnxruntime.so}
-if [ ! -f "$ORT_DYLIB_PATH" ]; then
-  echo "there is no ONNX Runtime at $ORT_DYLIB_PATH: run make setup" >&2
-  exit 1
-fi
-
-if [ -z "${DYNO_SDK_SCENARIOS:-}" ]; then
-  if [ -n "${DYNO_SDK_LIB:-}" ]; then
-    exec "$DYNO_SDK_LIB/examples/sdk_world" "$ROOT/scripts/test-swift.sh" "$@"
-  fi
-  # All that a test may start: running the example builds it and the library alone.
-  $CARGO build -q -p dyno-bindings -p dyno-server --lib --bins
-  exec $CARGO run -q -p dyno-bindings --example sdk_world -- "$ROOT/scripts/test-swift.sh" "$@"
-fi
+[ -n "${DYNO_SDK_SCENARIOS:-}" ] || exec scripts/sdk-world.sh scripts/test-swift.sh "$@"
 
 # Where the package is built: never in the checkout itself.
 SCRATCH=${CARGO_TARGET_DIR:-$ROOT/target}/swift
