@@ -2,9 +2,9 @@
 # Builds the Swift package and runs its tests against the library and servers of this machine.
 #
 # On Linux the compiler is Debian 13's (Swift 6.0), in a folder of its own that is made at the first
-# run; nothing of the machine changes. On macOS it is the installed one. The world of the tests
-# (a bundle, photos, servers) comes from the bindings' example sdk_world, which runs this script
-# again with what it made in the environment. Arguments go to `swift test`.
+# run (with mmdebstrap, which is installed if missing). On macOS it is the installed one. The world of the tests
+# (a bundle, photos, servers) comes from scripts/sdk-world.sh, which runs this script again with what
+# it made in the environment. Arguments go to `swift test`.
 #
 #   DYNO_SWIFT_CHROOT    where the compiler lives (/opt/dyno-swift)
 set -euo pipefail
@@ -33,13 +33,13 @@ esac
 
 [ -n "${DYNO_SDK_SCENARIOS:-}" ] || exec scripts/sdk-world.sh scripts/test-swift.sh "$@"
 
-# Where the package is built: never in the checkout itself.
+# The only folder that is written.
 SCRATCH=${CARGO_TARGET_DIR:-$ROOT/target}/swift
 mkdir -p "$SCRATCH/home"
 SCRATCH=$(cd "$SCRATCH" && pwd)
 LOG=$SCRATCH/test.log
 
-# XCTest runs the tests; Swift's own framework for them is not asked, there are none of it.
+# All tests are XCTest's; Swift's own framework would report that it found none.
 swift_test() {
   local command=(swift test --package-path "$ROOT" --scratch-path "$SCRATCH/build" --disable-sandbox
     --disable-swift-testing -Xlinker "-L$DYNO_SDK_LIB" -Xlinker -rpath -Xlinker "$DYNO_SDK_LIB" "$@")

@@ -17,14 +17,17 @@ cannot() {
 }
 [ "$(uname -s)" = Darwin ] || cannot "Apple's compilers and xcodebuild run on macOS only"
 command -v xcodebuild >/dev/null || cannot "there is no xcodebuild: install Xcode"
-command -v rustup >/dev/null || cannot "there is no rustup, which fetches Rust's libraries for iOS"
 
-# The oldest systems that Package.swift names.
-export IPHONEOS_DEPLOYMENT_TARGET=16.0 MACOSX_DEPLOYMENT_TARGET=13.0
+# The oldest macOS that Package.swift names; for iPhones scripts/phone/ios.sh says it.
+export MACOSX_DEPLOYMENT_TARGET=13.0
 # No path of this machine in the library, so that the same sources give the same bytes.
 export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 
-rustup target add "${TARGETS[@]}"
+scripts/ios-libs.sh
+# The static library alone, as for iPhones.
+$CARGO rustc --locked -p dyno-bindings --lib --crate-type staticlib --profile phone \
+  --target aarch64-apple-darwin
+
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -35,8 +38,6 @@ cp ios/Sources/CDynoFFI/CDynoFFI.h ios/Sources/CDynoFFI/module.modulemap "$scrat
 
 libraries=()
 for target in "${TARGETS[@]}"; do
-  # The static library alone: a dynamic one could not be linked, since OrtGetApiBase is the app's.
-  $CARGO rustc --locked -p dyno-bindings --lib --crate-type staticlib --profile phone --target "$target"
   libraries+=(-library "${CARGO_TARGET_DIR:-target}/$target/phone/libdyno_sdk.a" -headers "$scratch/headers")
 done
 

@@ -71,7 +71,7 @@ extension DynoClient {
         return DynoFrame(frame)
     }
 
-    /// Decodes a JPEG, PNG or WebP file and brings it to the model's size.
+    /// Decodes a JPEG, PNG or WebP file, turns it as its EXIF says, and brings it to the model's size.
     ///
     /// - Parameter file: The file's bytes.
     /// - Returns: A frame for ``infer(_:)``.
