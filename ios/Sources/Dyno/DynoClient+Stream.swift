@@ -27,8 +27,8 @@ extension DynoClient {
     /// as the slowest of the three. They come in the order of the frames, and the stream ends after
     /// the last; the last frame is always answered. Nothing begins while nobody takes answers.
     ///
-    /// Work begins at once. It ends when the stream is let go, and after the frame under way when
-    /// the task that iterates it is cancelled. Until then the client is kept alive.
+    /// Work begins at once. It ends when the stream is let go or the task that iterates it is cancelled.
+    /// Until then the client is kept alive.
     ///
     /// - Parameters:
     ///   - frames: The frames, staged where they come from.

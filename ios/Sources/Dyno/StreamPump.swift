@@ -30,16 +30,19 @@ final class StreamPump: Sendable {
     /// The next answer; `nil` after the last.
     func next() async throws -> StreamedInference? {
         try await withTaskCancellationHandler {
-            // Letting the pump go, with the stream that holds it, ends what is under way.
-            guard !Task.isCancelled else { return nil }
-            if let answer = try await translatingErrors({ try await stream.next() }) {
-                return StreamedInference(answer)
+            do {
+                if let answer = try await translatingErrors({ try await stream.next() }) {
+                    return StreamedInference(answer)
+                }
+            } catch let error as DynoError where error.kind == .cancelled && Task.isCancelled {
+                return nil
             }
             try await rethrowFromFrames()
             return nil
         } onCancel: {
             push.cancel()
-            try? stream.finish()
+            // It sets a flag, which cannot fail.
+            try? stream.cancel()
         }
     }
 

@@ -58,6 +58,25 @@ final class StreamTests: XCTestCase {
         await fulfillment(of: [sourceEnded], timeout: patience / .seconds(1))
     }
 
+    func testAStreamThatWaitsForAServerEndsWithItsTask() async throws {
+        let world = try World()
+        let client = try await world.client(server: "silent", mode: .onlyCloud)
+        let frame = try client.stage(encoded: try world.photo().bytes("png"))
+        let (frames, continuation) = AsyncStream<DynoFrame>.makeStream()
+        continuation.yield(frame)
+        let consumer = Task {
+            for try await _ in client.infer(frames) { XCTFail("nobody answers") }
+        }
+        try await Task.sleep(for: .milliseconds(200))
+        consumer.cancel()
+        let ended = expectation(description: "the stream ends long before the request's deadline")
+        Task {
+            _ = await consumer.result
+            ended.fulfill()
+        }
+        await fulfillment(of: [ended], timeout: patience / .seconds(1))
+    }
+
     func testWhatTheFramesThrowComesAfterTheAnswers() async throws {
         struct CameraFailed: Error {}
         let world = try World()
