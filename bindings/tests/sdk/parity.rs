@@ -9,6 +9,10 @@ use dyno_sdk::{
 };
 use serde::Deserialize;
 
+/// How often a row is played whose server was late: on a busy machine the device may be faster, which
+/// is not what is asked.
+const MAX_PLAYS: usize = 10;
+
 /// A row of `parity/scenarios.json`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +42,10 @@ fn every_scenario_ends_as_the_table_says() {
     let mut wrong = Vec::new();
     for (index, scenario) in scenarios.iter().enumerate() {
         let picture = &world.pictures[index % world.pictures.len()];
-        let ended = play(&world, scenario, picture);
+        let ended = (0..MAX_PLAYS)
+            .map(|_| play(&world, scenario, picture))
+            .find(|ended| ended == &scenario.expect || !is_late(ended))
+            .unwrap_or_default();
         if ended != scenario.expect {
             wrong.push(format!(
                 "{}: {ended:?} instead of {:?}",
@@ -119,6 +126,10 @@ fn config(world: &World, scenario: &Scenario) -> ClientConfig {
         },
         onnxruntime: None,
     }
+}
+
+fn is_late(ended: &Expected) -> bool {
+    ended.fallback.as_deref() == Some("deadline_exceeded")
 }
 
 /// `device`, `photo:CODEC`, `split:CUT:LEVELS:CODEC`.

@@ -31,13 +31,16 @@ class ParityTest {
         }
     }
 
-    private suspend fun play(row: JSONObject, input: JSONObject) {
+    private suspend fun play(row: JSONObject, input: JSONObject, plays: Int = 1) {
         val expect = row.getJSONObject("expect")
         val opened = runCatching { open(row) }
         expect.text("open_error")?.let { return assertEquals(it, kindOf(opened)) }
         opened.getOrThrow().use { client ->
             if (row.getString("network") == "offline") client.onNetworkChanged(NetworkKind.NONE, metered = false)
             val answered = runCatching { client.infer(row.getString("input"), input) }
+            // On a busy machine the device may be faster than the server: not what is asked.
+            val late = answered.getOrNull()?.fallback?.kind == ErrorKind.DEADLINE_EXCEEDED
+            if (late && expect.text("fallback") == null && plays < MAX_PLAYS) return play(row, input, plays + 1)
             expect.text("error")?.let { return assertEquals(it, kindOf(answered)) }
             val answer = answered.getOrThrow()
             assertEquals(expect.getString("ran_on"), answer.ranOn.name.lowercase(), answer.reason)
@@ -106,6 +109,11 @@ class ParityTest {
     private fun kindOf(result: Result<*>): String? = (result.exceptionOrNull() as? DynoException)?.kind?.code
 
     private fun JSONObject.text(name: String): String? = if (isNull(name)) null else getString(name)
+
+    private companion object {
+        /** How often a row is played whose server was late. */
+        const val MAX_PLAYS = 10
+    }
 
     private fun objects(array: JSONArray): List<JSONObject> = List(array.length(), array::getJSONObject)
 }
