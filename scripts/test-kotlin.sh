@@ -38,7 +38,7 @@ maven() {
 if [ "${1:-}" = --bench ]; then
   maven --projects lib test-compile exec:exec -Dexec.classpathScope=test -Dexec.executable=java \
     -Dexec.args="-Djna.library.path=$DYNO_SDK_LIB -classpath %classpath ai.dyno.FfiCostKt" \
-    -Dexec.workingdir=android/lib
+    -Dexec.workingdir=$PWD/android/lib
   exit
 fi
 
