@@ -18,7 +18,7 @@ use crate::jni_door;
 use crate::network::NetworkKind;
 use crate::plan::count;
 use crate::runtime;
-use crate::stats::{Counter, DynoStats, StatsListener};
+use crate::stats::{Counter, Counting, DynoStats, StatsListener};
 use crate::stream::{InferStream, StreamOptions};
 use crate::tickets::Tickets;
 
@@ -145,15 +145,14 @@ impl NativeClient {
     /// Fails where the mode leaves no way to an answer, with `cancelled` if it was cancelled or
     /// the client was closed.
     pub async fn infer(&self, frame: Arc<Frame>) -> Result<Inference> {
-        let inner = self.inner.clone();
-        runtime::run(async move { inner.infer(frame.staged.clone(), &frame.cancelled).await }).await
+        self.run(frame.staged.clone(), frame.cancelled.clone())
+            .await
     }
 
     /// Infers a frame that the JNI door staged.
     pub async fn infer_ticket(&self, ticket: u64) -> Result<Inference> {
-        let inner = self.inner.clone();
-        let staged = inner.tickets.redeem(ticket)?;
-        runtime::run(async move { inner.infer(staged, &CancellationToken::new()).await }).await
+        let staged = self.inner.tickets.redeem(ticket)?;
+        self.run(staged, CancellationToken::new()).await
     }
 
     /// The number by which the JNI door finds this client; it is for this object's life only.
@@ -218,10 +217,21 @@ impl NativeClient {
     }
 }
 
+impl NativeClient {
+    async fn run(&self, staged: Staged, cancelled: CancellationToken) -> Result<Inference> {
+        let inner = self.inner.clone();
+        // Before anything is spawned: what is dropped unstarted counts as well.
+        let counting = inner.counter.begin();
+        runtime::run(async move { inner.infer(staged, cancelled, counting).await }).await
+    }
+}
+
 impl Drop for NativeClient {
+    /// Of a client that was not closed. Its streams go on to their ends.
     fn drop(&mut self) {
-        // A client that was not closed: its calls hold what they need to their ends.
-        self.inner.counter.silence();
+        if let Err(error) = self.inner.release() {
+            log::warn!("a client's memory is not freed in the background: {error}");
+        }
     }
 }
 
@@ -246,25 +256,27 @@ impl Inner {
         Inference::new(inference, self.output_names.as_deref())
     }
 
-    pub(crate) fn count(&self, outcome: &dyno_core::Result<dyno_core::client::Inference>) {
-        self.counter.count(outcome);
+    pub(crate) fn counter(&self) -> &Arc<Counter> {
+        &self.counter
     }
 
-    async fn infer(&self, staged: Staged, cancelled: &CancellationToken) -> Result<Inference> {
+    async fn infer(
+        &self,
+        staged: Staged,
+        cancelled: CancellationToken,
+        counting: Counting,
+    ) -> Result<Inference> {
         let client = self.client()?;
-        let inference = async {
-            let outcome = client.infer(staged).await;
-            self.count(&outcome);
-            Ok(self.report(outcome?))
-        };
-        let outcome = tokio::select! {
+        let inference = async { Ok(client.infer(staged).await?) };
+        let inference = tokio::select! {
             biased;
             () = cancelled.cancelled() => {
                 Err(DynoError::new(ErrorKind::Cancelled, "the inference was cancelled"))
             }
             outcome = self.unless_closed(inference) => outcome,
-        };
-        outcome
+        }?;
+        counting.answered(&inference);
+        Ok(self.report(inference))
     }
 
     async fn unless_closed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -277,6 +289,11 @@ impl Inner {
 
     fn close(&self) -> Result<()> {
         self.closed.cancel();
+        self.release()
+    }
+
+    /// Lets go of the model, and of who listens.
+    fn release(&self) -> Result<()> {
         self.counter.silence();
         let client = self
             .client
@@ -300,7 +317,11 @@ fn closed_error() -> DynoError {
 
 fn transport(server: &ServerConfig, manifest: &Manifest) -> Result<Arc<dyn Transport>> {
     let trusts_the_system = server.root_certificate_pem.is_none();
-    if server.url.starts_with("https") && trusts_the_system && !jni_door::can_verify() {
+    let is_secure = server
+        .url
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("https"));
+    if is_secure && trusts_the_system && !jni_door::can_verify() {
         return Err(DynoError::invalid(
             "https needs Android's certificates, and these a context: open the client with one \
              (DynoClient.open(context, …)), or give a root certificate",

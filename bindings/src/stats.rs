@@ -23,7 +23,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 pub struct DynoStats {
     /// Answers.
     pub inferences: u64,
-    /// Calls that failed or were cancelled.
+    /// Inferences that failed or were cancelled.
     pub failures: u64,
     /// Answers that came all from the device.
     pub on_device: u64,
@@ -82,15 +82,12 @@ struct Counts {
 }
 
 impl Counter {
-    /// An inference has ended.
-    pub(crate) fn count<E>(&self, outcome: &std::result::Result<client::Inference, E>) {
-        let mut counts = lock(&self.counts);
-        match outcome {
-            Ok(inference) => counts.answered(inference),
-            Err(_) => counts.failures += 1,
+    /// An inference begins. Unless it is answered it has failed, whether it ended or was dropped.
+    pub(crate) fn begin(self: &Arc<Self>) -> Counting {
+        Counting {
+            counter: self.clone(),
+            is_answered: false,
         }
-        drop(counts);
-        self.changed.notify_one();
     }
 
     /// Everything so far.
@@ -139,6 +136,30 @@ impl Counter {
     /// Tells nobody any more.
     pub(crate) fn silence(&self) {
         *lock(&self.reporter) = None;
+    }
+}
+
+/// An inference that is counted when this goes.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    counter: Arc<Counter>,
+    is_answered: bool,
+}
+
+impl Counting {
+    /// There is an answer.
+    pub(crate) fn answered(mut self, inference: &client::Inference) {
+        self.is_answered = true;
+        lock(&self.counter.counts).answered(inference);
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            lock(&self.counter.counts).failures += 1;
+        }
+        self.counter.changed.notify_one();
     }
 }
 

@@ -63,6 +63,8 @@ pub enum StreamAnswer {
         kind: ErrorKind,
         /// How, for people.
         reason: String,
+        /// For how long the server asked to be left alone, in milliseconds.
+        retry_after_ms: Option<u64>,
     },
 }
 
@@ -135,7 +137,13 @@ impl InferStream {
                     *answers = None;
                     Err(ended_error())
                 }
-                next = stream.next() => Ok(next.map(|next| self.report(next))),
+                next = stream.next() => {
+                    // Cancelled just now: whoever did it found the lock taken.
+                    if self.ended.is_cancelled() {
+                        *answers = None;
+                    }
+                    Ok(next.map(|next| self.report(next)))
+                }
             }
         })
         .await
@@ -162,7 +170,10 @@ impl InferStream {
 
 impl InferStream {
     fn report(&self, next: client::StreamedInference) -> StreamedInference {
-        self.inner.count(&next.answer);
+        let counting = self.inner.counter().begin();
+        if let Ok(inference) = &next.answer {
+            counting.answered(inference);
+        }
         StreamedInference {
             seq: next.seq,
             dropped_before: next.dropped_before,
@@ -171,10 +182,18 @@ impl InferStream {
                 Ok(inference) => StreamAnswer::Answered {
                     inference: self.inner.report(inference),
                 },
-                Err(error) => StreamAnswer::Failed {
-                    kind: error.kind().into(),
-                    reason: error.to_string(),
-                },
+                Err(error) => {
+                    let DynoError::Failed {
+                        kind,
+                        reason,
+                        retry_after_ms,
+                    } = error.into();
+                    StreamAnswer::Failed {
+                        kind,
+                        reason,
+                        retry_after_ms,
+                    }
+                }
             },
         }
     }

@@ -7,9 +7,9 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use jni::Env;
 use jni::objects::JObject;
 use jni::sys::{JNIEnv, jobject};
+use jni::{Env, jni_str};
 use libloading::Library;
 use once_cell::sync::OnceCell;
 
@@ -83,13 +83,20 @@ pub(super) struct Locked<'a> {
 impl<'a> Locked<'a> {
     /// Locks the pixels of `bitmap`, an `android.graphics.Bitmap` of `ARGB_8888`.
     ///
-    /// Fails if it is none, has another format, lies in graphics memory, or was recycled.
-    pub(super) fn lock(env: &Env<'_>, bitmap: &'a JObject<'a>) -> Result<Self> {
+    /// Fails if it is none, has another format or lies in graphics memory. One that was recycled is for
+    /// the caller to refuse: old versions of Android end the process.
+    pub(super) fn lock(env: &mut Env<'_>, bitmap: &'a JObject<'a>) -> Result<Self> {
         let functions = Functions::get()?;
+        let is_bitmap = env.is_instance_of(bitmap, jni_str!("android/graphics/Bitmap"));
+        if !is_bitmap.unwrap_or(false) {
+            return Err(DynoError::invalid(
+                "the object is no android.graphics.Bitmap",
+            ));
+        }
         let env = env.get_raw();
         let mut info = Info::default();
-        // SAFETY: `env` is this thread's; `bitmap` is a live reference, whose class the function
-        // checks; `info` is a structure of the declared layout.
+        // SAFETY: `env` is this thread's; `bitmap` is a live reference to a bitmap, as was checked
+        // above; `info` is a structure of the declared layout.
         let found = unsafe { (functions.get_info)(env, bitmap.as_raw(), &raw mut info) };
         if found != SUCCESS {
             return Err(refused("has no pixels that can be asked for", found));

@@ -152,7 +152,12 @@ impl Placement {
     }
 }
 
-fn stage(env: &Env<'_>, client: jlong, bitmap: &JObject<'_>, placed: Placement) -> Result<jlong> {
+fn stage(
+    env: &mut Env<'_>,
+    client: jlong,
+    bitmap: &JObject<'_>,
+    placed: Placement,
+) -> Result<jlong> {
     let inner = find(client.cast_unsigned())?;
     let client = inner.client()?;
     let locked = bitmap::Locked::lock(env, bitmap)?;

@@ -71,6 +71,7 @@ fn a_cancelled_frame_ends_its_inferences_now_and_later() {
     assert_eq!(later.recv_timeout(PATIENCE), Ok(Some(ErrorKind::Cancelled)));
     let again = begin(&client, &frame.again().unwrap());
     assert!(again.recv_timeout(Duration::from_millis(200)).is_err());
+    assert_eq!(client.stats().unwrap().failures, 2);
 }
 
 #[test]
@@ -92,6 +93,20 @@ fn a_cancelled_stream_ends_while_it_is_waited_for() {
     assert_eq!(ended.recv_timeout(PATIENCE), Ok(Some(ErrorKind::Cancelled)));
     let later = block_on(stream.push(frame(&client))).unwrap_err();
     assert_eq!(later.kind(), ErrorKind::Cancelled);
+}
+
+#[test]
+fn a_call_that_is_dropped_counts_as_failed() {
+    let client = waiting();
+    let mut call = Box::pin(client.infer(frame(&client)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    drop(call);
+    let end = std::time::Instant::now() + PATIENCE;
+    while client.stats().unwrap().failures == 0 && std::time::Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(client.stats().unwrap().failures, 1);
 }
 
 #[test]

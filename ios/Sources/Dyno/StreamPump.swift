@@ -65,7 +65,10 @@ extension StreamedInference {
         answer =
             switch item.answer {
             case .answered(let inference): .success(Inference(inference))
-            case .failed(let kind, let reason): .failure(DynoError(DynoError.Kind(kind), reason))
+            case .failed(let kind, let reason, let retryAfterMs):
+                .failure(
+                    DynoError(
+                        DynoError.Kind(kind), reason, retryAfter: retryAfterMs.map { .milliseconds($0) }))
             }
     }
 }

@@ -1777,7 +1777,7 @@ public struct DynoStats: Equatable, Hashable {
      */
     public let inferences: UInt64
     /**
-     * Calls that failed or were cancelled.
+     * Inferences that failed or were cancelled.
      */
     public let failures: UInt64
     /**
@@ -1840,7 +1840,7 @@ public struct DynoStats: Equatable, Hashable {
          * Answers.
          */inferences: UInt64,
         /**
-         * Calls that failed or were cancelled.
+         * Inferences that failed or were cancelled.
          */failures: UInt64,
         /**
          * Answers that came all from the device.
@@ -5147,7 +5147,10 @@ public enum StreamAnswer: Equatable, Hashable {
          */kind: ErrorKind,
         /**
          * How, for people.
-         */reason: String
+         */reason: String,
+        /**
+         * For how long the server asked to be left alone, in milliseconds.
+         */retryAfterMs: UInt64?
     )
 
 
@@ -5173,7 +5176,7 @@ public struct FfiConverterTypeStreamAnswer: FfiConverterRustBuffer {
         case 1: return .answered(inference: try FfiConverterTypeInference.read(from: &buf)
         )
 
-        case 2: return .failed(kind: try FfiConverterTypeErrorKind.read(from: &buf), reason: try FfiConverterString.read(from: &buf)
+        case 2: return .failed(kind: try FfiConverterTypeErrorKind.read(from: &buf), reason: try FfiConverterString.read(from: &buf), retryAfterMs: try FfiConverterOptionUInt64.read(from: &buf)
         )
 
         default: throw UniffiInternalError.unexpectedEnumCase
@@ -5189,10 +5192,11 @@ public struct FfiConverterTypeStreamAnswer: FfiConverterRustBuffer {
             FfiConverterTypeInference.write(inference, into: &buf)
 
 
-        case let .failed(kind,reason):
+        case let .failed(kind,reason,retryAfterMs):
             writeInt(&buf, Int32(2))
             FfiConverterTypeErrorKind.write(kind, into: &buf)
             FfiConverterString.write(reason, into: &buf)
+            FfiConverterOptionUInt64.write(retryAfterMs, into: &buf)
 
         }
     }

@@ -90,6 +90,6 @@ private fun NativeStreamed.toPublic(): StreamedInference {
         droppedBefore = droppedBefore.toLong(),
         latencyMs = latencyMs,
         inference = (answer as? StreamAnswer.Answered)?.inference?.toPublic(),
-        error = (answer as? StreamAnswer.Failed)?.let { DynoException.of(it.kind.toPublic(), it.reason) },
+        error = (answer as? StreamAnswer.Failed)?.let { DynoException.of(it.kind.toPublic(), it.reason, it.retryAfterMs?.toLong()) },
     )
 }

@@ -3167,7 +3167,7 @@ data class DynoStats (
     val `inferences`: kotlin.ULong
     ,
     /**
-     * Calls that failed or were cancelled.
+     * Inferences that failed or were cancelled.
      */
     val `failures`: kotlin.ULong
     ,
@@ -5506,7 +5506,11 @@ sealed class StreamAnswer {
         /**
          * How, for people.
          */
-        val `reason`: kotlin.String) : StreamAnswer()
+        val `reason`: kotlin.String,
+        /**
+         * For how long the server asked to be left alone, in milliseconds.
+         */
+        val `retryAfterMs`: kotlin.ULong?) : StreamAnswer()
 
     {
 
@@ -5536,6 +5540,7 @@ public object FfiConverterTypeStreamAnswer : FfiConverterRustBuffer<StreamAnswer
             2 -> StreamAnswer.Failed(
                 FfiConverterTypeErrorKind.read(buf),
                 FfiConverterString.read(buf),
+                FfiConverterOptionalULong.read(buf),
                 )
             else -> throw RuntimeException("invalid enum value, something is very wrong!!")
         }
@@ -5555,6 +5560,7 @@ public object FfiConverterTypeStreamAnswer : FfiConverterRustBuffer<StreamAnswer
                 4UL
                 + FfiConverterTypeErrorKind.allocationSize(value.`kind`)
                 + FfiConverterString.allocationSize(value.`reason`)
+                + FfiConverterOptionalULong.allocationSize(value.`retryAfterMs`)
             )
         }
     }
@@ -5570,6 +5576,7 @@ public object FfiConverterTypeStreamAnswer : FfiConverterRustBuffer<StreamAnswer
                 buf.putInt(2)
                 FfiConverterTypeErrorKind.write(value.`kind`, buf)
                 FfiConverterString.write(value.`reason`, buf)
+                FfiConverterOptionalULong.write(value.`retryAfterMs`, buf)
                 Unit
             }
         }.let { /* this makes the `when` an expression, which ensures it is exhaustive */ }
