@@ -78,11 +78,15 @@ if set(objects) != {"Mach-O arm64"} or len(set(platforms)) != 1:
     sys.exit(1)
 
 wanted = symbols("--undefined-only") - symbols("--defined-only")
+# ONNX Runtime's door is the app's to link (core/src/runtime/library_linked.rs).
+if "_OrtGetApiBase" not in wanted:
+    sys.exit(f"{library} does not ask for OrtGetApiBase")
+wanted.remove("_OrtGetApiBase")
 # The list is that of macOS: there is none of iOS outside of its SDK. Frameworks are told by their prefixes.
 system = set(re.findall(r"(_[A-Za-z0-9_$.]+)", open(system_names).read()))
 unknown = sorted(name for name in wanted - system if not re.match(r"_(CF|kCF|Sec|kSec|SSL)", name))
 if unknown:
     sys.exit(f"{library} asks for names that Apple's libraries do not have: {' '.join(unknown)}")
-print(f"{library}: {len(wanted)} names of the system, every one known")
+print(f"{library}: {len(wanted)} names of the system, every one known, and OrtGetApiBase")
 PY
 echo "1 passed: the static library for $target, built against a stand-in for the SDK; it was neither linked nor run"
