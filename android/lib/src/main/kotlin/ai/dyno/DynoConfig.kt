@@ -11,8 +11,7 @@ public annotation class DynoDsl
 /**
  * Where the server is, and what lets this client in. Part of [DynoClient.Builder].
  *
- * @property url `https://host[:port]`, or `http://` by prior knowledge of HTTP/2 (which Android
- *   allows to debug builds only, unless the app's network security configuration says otherwise).
+ * @property url `https://host[:port]`, or `http://` by prior knowledge of HTTP/2, for tests.
  */
 @DynoDsl
 public class ServerSettings internal constructor(public val url: String) {

@@ -11,11 +11,11 @@ internal inline fun <T> translating(call: () -> T): T =
         throw failed.toPublic()
     } catch (panicked: InternalException) {
         throw DynoException.Internal("a defect of the native library, please report it: ${panicked.message}")
-    } catch (missing: UnsatisfiedLinkError) {
+    } catch (missing: LinkageError) {
         throw DynoException.Runtime(
-            "libdyno_sdk.so cannot be loaded for this device's ABI (${missing.message}): " +
-                "the SDK ships arm64-v8a and x86_64",
-        )
+            "libdyno_sdk.so cannot be loaded (${missing.message}): the SDK ships it for arm64-v8a and " +
+                "x86_64, and it must be of the same release as the Kotlin code",
+        ).apply { initCause(missing) }
     }
 
 internal const val CLOSED: String = "this DynoClient is closed: open another one with DynoClient.open"

@@ -20,6 +20,7 @@ internal class NetworkWatch private constructor(
     client: DynoClient,
 ) : ConnectivityManager.NetworkCallback() {
     private val client = WeakReference(client)
+    private var told: Pair<NetworkKind, Boolean>? = null
 
     override fun onCapabilitiesChanged(network: Network, capabilities: NetworkCapabilities) {
         val metered = !capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED) &&
@@ -31,8 +32,6 @@ internal class NetworkWatch private constructor(
     override fun onLost(network: Network) {
         tell(NetworkKind.NONE, metered = false)
     }
-
-    private var told: Pair<NetworkKind, Boolean>? = null
 
     private fun tell(kind: NetworkKind, metered: Boolean) {
         val client = client.get() ?: return stop()

@@ -10,8 +10,10 @@ class TestServer(bundles: String = World.bundles) : AutoCloseable {
         World.needed("DYNO_SERVER_BIN"), "--bundles", bundles, "--listen", "127.0.0.1:0", "--log-format", "json",
     ).apply { environment()["RUST_LOG"] = "info" }.start()
 
+    private val lines = CopyOnWriteArrayList<String>()
+
     /** The lines of its log so far: one JSON object each. */
-    val log: List<String> = CopyOnWriteArrayList()
+    val log: List<String> get() = lines
 
     /** Where it listens. */
     val port: Int
@@ -19,7 +21,8 @@ class TestServer(bundles: String = World.bundles) : AutoCloseable {
     val url: String get() = "http://127.0.0.1:$port"
 
     init {
-        thread(isDaemon = true) { process.errorStream.bufferedReader().forEachLine { (log as MutableList).add(it) } }
+        // Ends with an exception where the server is killed.
+        thread(isDaemon = true) { runCatching { process.errorStream.bufferedReader().forEachLine { lines += it } } }
         val greeting = process.inputStream.bufferedReader().readLine()
         port = checkNotNull(greeting) { "the server did not start:\n${log.joinToString("\n")}" }.substringAfterLast(':').toInt()
     }
