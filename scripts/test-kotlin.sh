@@ -56,7 +56,7 @@ sift() {
     /^WARNING(: JNI| in native method)/ { warning = $0; next }
     warning != "" && /^\tat ai\.dyno\.DynoNative\./ { print warning; print; ours = 1 }
     { warning = "" }
-    /^\t(at|-) / { next }
+    /^\t(at|-) |^\(a .*\)$/ { next }
     { print }
     END { exit ours }'
 }

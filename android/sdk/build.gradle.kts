@@ -17,8 +17,10 @@ android {
         ndk { abiFilters += listOf("arm64-v8a", "x86_64") }
     }
 
-    // Written by `make android-libs`, aligned to pages of 16 KB.
-    sourceSets["main"].jniLibs.srcDir("src/main/jniLibs")
+    // libdyno_sdk.so lies in src/main/jniLibs, where `make android-libs` writes it, aligned to pages of
+    // 16 KB. The tests run with Maven, over Robolectric and the machine's own build of the library.
+    sourceSets["test"].java.setSrcDirs(emptyList<String>())
+    sourceSets["test"].kotlin.setSrcDirs(emptyList<String>())
 
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_11

@@ -28,7 +28,7 @@ class LifecycleTest {
                     async(Dispatchers.Default) { client.infer(sample.bytes).best?.label to sample.label }
                 }
                 for ((actual, expected) in calls.awaitAll()) assertEquals(expected, actual)
-                assertEquals(200, client.newestStats().inferences)
+                assertEquals(200, client.stats.value.inferences)
             }
         }
     }
@@ -107,7 +107,7 @@ class LifecycleTest {
         val client = DynoClient.open(World.bundle)
         val frame = client.stage(sample.bytes)
         client.infer(frame)
-        client.newestStats()
+        client.stats.value
         return WeakReference(client)
     }
 }

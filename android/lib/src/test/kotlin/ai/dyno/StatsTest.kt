@@ -70,7 +70,3 @@ class StatsTest {
         }
     }
 }
-
-/** The statistics once they have caught up with every call that has ended. */
-internal suspend fun DynoClient.newestStats(): DynoStats =
-    withTimeout(PATIENCE_SECONDS * 1000) { stats.first { it.inferences > 0 } }

@@ -31,11 +31,8 @@ internal fun DynoClient.stageFromBuffer(bitmap: Bitmap, orientation: Orientation
         orientation = orientation,
         region = region?.checked(bitmap)?.toRegion(),
     )
-    return DirectBuffers.borrow(bitmap.rowBytes * bitmap.height) { buffer ->
-        bitmap.copyPixelsToBuffer(buffer)
-        buffer.flip()
-        stage(buffer, layout)
-    }
+    val bytes = bitmap.rowBytes * bitmap.height
+    return DirectBuffers.filled(bytes, { bitmap.copyPixelsToBuffer(it) }) { stage(it, layout) }
 }
 
 internal fun Rect.toRegion(): Region = Region(left, top, width(), height())

@@ -1,5 +1,6 @@
 package ai.dyno
 
+import java.nio.Buffer
 import java.nio.ByteBuffer
 
 /**
@@ -14,10 +15,15 @@ internal object DirectBuffers {
 
     private val free = ArrayDeque<ByteBuffer>()
 
-    /** Runs [use] with an empty buffer with room for [bytes], which is its own until it ends. */
-    inline fun <T> borrow(bytes: Int, use: (ByteBuffer) -> T): T {
+    /**
+     * Runs [use] with a buffer of [bytes], which is its own until it ends; from its start again,
+     * whatever was written to it.
+     */
+    inline fun <F, T> filled(bytes: Int, fill: (ByteBuffer) -> F, use: (ByteBuffer) -> T): T {
         val buffer = take(bytes)
         try {
+            fill(buffer)
+            reset(buffer, bytes)
             return use(buffer)
         } finally {
             giveBack(buffer)
@@ -29,10 +35,7 @@ internal object DirectBuffers {
             free.removeAll { it.capacity() / MUCH_LARGER > bytes }
             free.firstOrNull { it.capacity() >= bytes }?.also { free.remove(it) }
         }
-        val buffer = found ?: ByteBuffer.allocateDirect(bytes)
-        buffer.clear()
-        buffer.limit(bytes)
-        return buffer
+        return (found ?: ByteBuffer.allocateDirect(bytes)).also { reset(it, bytes) }
     }
 
     fun giveBack(buffer: ByteBuffer) {
@@ -40,5 +43,11 @@ internal object DirectBuffers {
             if (free.size == MOST) free.removeFirst()
             free.addLast(buffer)
         }
+    }
+
+    /** By the methods of [Buffer], which every Android has; those of [ByteBuffer] came with API 28. */
+    fun reset(buffer: Buffer, bytes: Int) {
+        buffer.clear()
+        buffer.limit(bytes)
     }
 }
