@@ -13,6 +13,7 @@ import kotlinx.coroutines.withContext
 import java.nio.ByteBuffer
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.atomic.AtomicBoolean
+import java.util.concurrent.atomic.AtomicReference
 
 /**
  * Runs inferences of one model, on this device, on a server, or the first layers here and the rest
@@ -42,8 +43,7 @@ public class DynoClient internal constructor(
 ) : AutoCloseable {
 
     private val closed = AtomicBoolean(false)
-    @Volatile
-    private var whenClosed: (() -> Unit)? = null
+    private val whenClosed = AtomicReference<(() -> Unit)?>()
     private val door by lazy { native.door().toLong() }
     private val statistics by lazy {
         val flow = MutableStateFlow(native.stats().toPublic())
@@ -132,7 +132,7 @@ public class DynoClient internal constructor(
     /**
      * Tells the client which network carries the default route now, and whether bytes cost money
      * there. The next request opens a new connection; requests under way are left to the device.
-     * Clients that were opened with a `Context` do this themselves.
+     * Clients that were opened with a `Context` do this themselves; those of a [newBuilder] do not.
      */
     public fun onNetworkChanged(kind: NetworkKind, metered: Boolean): Unit =
         calling { native.onNetworkChanged(kind.toNative(), metered) }
@@ -149,17 +149,20 @@ public class DynoClient internal constructor(
      */
     override fun close() {
         if (closed.compareAndSet(false, true)) {
-            translating { native.shutdown() }
-            native.close()
-            whenClosed?.invoke()
+            try {
+                translating { native.shutdown() }
+            } finally {
+                native.close()
+                whenClosed.getAndSet(null)?.invoke()
+            }
         }
     }
 
     /** Has [action] run once, when this client is closed; at once if it is closed already. */
     @DynoInternalApi
     public fun onClose(action: () -> Unit) {
-        whenClosed = action
-        if (closed.get()) action()
+        whenClosed.set(action)
+        if (closed.get()) whenClosed.getAndSet(null)?.invoke()
     }
 
     /** The number by which [DynoNative] finds this client. */
@@ -257,8 +260,8 @@ public class DynoClient internal constructor(
 
         /** [open] for callers without coroutines. */
         public fun openAsync(): CompletableFuture<DynoClient> {
-            val config = build()
-            return CoroutineScope(Dispatchers.IO).future { openNow(config) }
+            val settled = Builder(build())
+            return CoroutineScope(Dispatchers.IO).future { settled.open() }
         }
 
         private fun build() = DynoConfig(

@@ -39,9 +39,9 @@ public suspend fun DynoClient.Companion.open(
     return DynoClient.Builder(folder.path).apply(settings).open().also { NetworkWatch.start(app, it) }
 }
 
-/** [open] for callers without coroutines. */
+/** [open] for callers without coroutines; Java calls `DynoAndroid.openAsync(DynoClient.Companion, context, bundle)`. */
 @JvmOverloads
-public fun openAsync(
+public fun DynoClient.Companion.openAsync(
     context: Context,
     bundle: String,
     settings: DynoClient.Builder.() -> Unit = {},

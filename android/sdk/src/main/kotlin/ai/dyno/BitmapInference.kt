@@ -31,14 +31,9 @@ public suspend fun DynoClient.infer(
     region: Rect? = null,
 ): Inference {
     val orientation = Orientation.ofDegrees(rotationDegrees)
-    val readable = bitmap.readable()
-    val ticket = try {
-        stageInPlace(readable, orientation, region)
-            ?: return stageFromBuffer(readable, orientation, region).use { infer(it) }
-    } finally {
-        if (readable !== bitmap) readable.recycle()
-    }
-    return inferTicket(ticket)
+    val ticket = bitmap.reading { stageInPlace(it, orientation, region) }
+    if (ticket != null) return inferTicket(ticket)
+    return stage(bitmap, rotationDegrees, region).use { infer(it) }
 }
 
 /**
@@ -51,12 +46,7 @@ public fun DynoClient.stage(
     region: Rect? = null,
 ): DynoFrame {
     val orientation = Orientation.ofDegrees(rotationDegrees)
-    val readable = bitmap.readable()
-    try {
-        return stageFromBuffer(readable, orientation, region)
-    } finally {
-        if (readable !== bitmap) readable.recycle()
-    }
+    return bitmap.reading { stageFromBuffer(it, orientation, region) }
 }
 
 /** [infer] for callers without coroutines. Cancelling the future cancels the inference. */

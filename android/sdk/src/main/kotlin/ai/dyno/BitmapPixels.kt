@@ -5,7 +5,16 @@ package ai.dyno
 import android.graphics.Bitmap
 import android.graphics.Rect
 
-/** This bitmap if it is of `ARGB_8888`, which every path reads; otherwise a copy that is, for the caller to recycle. */
+/** Runs [read] with this bitmap if it is of `ARGB_8888`, which every path reads; otherwise with a copy that is. */
+internal inline fun <T> Bitmap.reading(read: (Bitmap) -> T): T {
+    val readable = readable()
+    try {
+        return read(readable)
+    } finally {
+        if (readable !== this) readable.recycle()
+    }
+}
+
 internal fun Bitmap.readable(): Bitmap {
     if (isRecycled) throw DynoException.InvalidImage("the bitmap was recycled: keep it until infer has suspended or returned")
     if (config == Bitmap.Config.ARGB_8888) return this

@@ -33,7 +33,9 @@ internal object DirectBuffers {
     fun take(bytes: Int): ByteBuffer {
         val found = synchronized(free) {
             free.removeAll { it.capacity() / MUCH_LARGER > bytes }
-            free.firstOrNull { it.capacity() >= bytes }?.also { free.remove(it) }
+            // By its place: buffers are equal where their bytes are.
+            val at = free.indexOfFirst { it.capacity() >= bytes }
+            if (at >= 0) free.removeAt(at) else null
         }
         return (found ?: ByteBuffer.allocateDirect(bytes)).also { reset(it, bytes) }
     }

@@ -1,5 +1,8 @@
 package ai.dyno
 
+import android.content.Context
+import android.graphics.Bitmap
+
 /**
  * The JNI side of the SDK's library: what needs an object of Android rather than bytes. Apps do not
  * call it; it is public because its name is part of the library's exported symbols.
@@ -20,7 +23,7 @@ public object DynoNative {
      * process; further calls change nothing.
      */
     @JvmStatic
-    public external fun install(context: Any)
+    public external fun install(context: Context)
 
     /**
      * Stages a bitmap where its pixels lie. Returns a ticket for [DynoClient.inferTicket], or 0 if
@@ -29,7 +32,7 @@ public object DynoNative {
     @JvmStatic
     public external fun stageBitmap(
         client: Long,
-        bitmap: Any,
+        bitmap: Bitmap,
         exifOrientation: Int,
         left: Int,
         top: Int,

@@ -7,6 +7,7 @@ import android.net.ConnectivityManager
 import android.net.Network
 import android.net.NetworkCapabilities
 import android.os.Build
+import android.util.Log
 import java.lang.ref.WeakReference
 
 /**
@@ -21,6 +22,11 @@ internal class NetworkWatch private constructor(
 ) : ConnectivityManager.NetworkCallback() {
     private val client = WeakReference(client)
     private var told: Pair<NetworkKind, Boolean>? = null
+
+    override fun onAvailable(network: Network) {
+        // From Android 8 on the capabilities follow by themselves.
+        if (Build.VERSION.SDK_INT < Build.VERSION_CODES.O) look()
+    }
 
     override fun onCapabilitiesChanged(network: Network, capabilities: NetworkCapabilities) {
         val metered = !capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED) &&
@@ -41,8 +47,16 @@ internal class NetworkWatch private constructor(
         try {
             client.onNetworkChanged(kind, metered)
         } catch (_: IllegalStateException) {
-            // Closed at this moment; whoever closes it stops this watch.
+            // Closed; whoever closes it stops this watch.
+        } catch (_: DynoException) {
+            // Closed at this very moment.
         }
+    }
+
+    /** Tells of the network as it is now. */
+    private fun look() {
+        val network = connectivity.activeNetwork ?: return tell(NetworkKind.NONE, metered = false)
+        connectivity.getNetworkCapabilities(network)?.let { onCapabilitiesChanged(network, it) }
     }
 
     private fun stop() {
@@ -54,8 +68,15 @@ internal class NetworkWatch private constructor(
         fun start(context: Context, client: DynoClient) {
             val connectivity = context.getSystemService(ConnectivityManager::class.java) ?: return
             val watch = NetworkWatch(connectivity, client)
-            if (connectivity.activeNetwork == null) watch.tell(NetworkKind.NONE, metered = false)
-            connectivity.registerDefaultNetworkCallback(watch)
+            try {
+                // Before the first callback comes: the first call may be on a network that costs money.
+                watch.look()
+                connectivity.registerDefaultNetworkCallback(watch)
+            } catch (refused: RuntimeException) {
+                // Android 11 throws SecurityException at random here, and any version when an app has too many callbacks.
+                Log.w("dyno", "the network is not watched: tell the client with onNetworkChanged", refused)
+                return
+            }
             client.onClose { watch.stop() }
         }
 

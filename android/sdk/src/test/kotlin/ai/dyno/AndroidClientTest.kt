@@ -34,7 +34,7 @@ class AndroidClientTest {
 
     @Test
     fun `a future opens a client as well`() {
-        openAsync(app, World.bundle).get(60, TimeUnit.SECONDS).close()
+        DynoClient.openAsync(app, World.bundle).get(60, TimeUnit.SECONDS).close()
     }
 
     @Test

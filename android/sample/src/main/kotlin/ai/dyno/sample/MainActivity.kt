@@ -21,6 +21,7 @@ import kotlinx.coroutines.cancel
 import kotlinx.coroutines.delay
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
+import java.io.IOException
 
 /** Takes or picks a photo and shows what is on it, where that was computed, and what it cost. */
 class MainActivity : Activity(), CoroutineScope by MainScope() {
@@ -63,9 +64,10 @@ class MainActivity : Activity(), CoroutineScope by MainScope() {
         if (resultCode != RESULT_OK || data == null) return
         running?.cancel()
         running = launch {
-            val photo = when (requestCode) {
-                CAMERA -> data.thumbnail()
-                else -> data.data?.let { read(it) }
+            val photo = try {
+                if (requestCode == CAMERA) data.thumbnail() else data.data?.let { read(it) }
+            } catch (failed: IOException) {
+                return@launch screen.say("The photo could not be read: ${failed.message}")
             }
             if (photo != null) inferAgainAndAgain(photo)
         }
@@ -88,7 +90,11 @@ class MainActivity : Activity(), CoroutineScope by MainScope() {
 
     private suspend fun read(photo: Uri): Bitmap = withContext(Dispatchers.IO) {
         if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.P) {
-            ImageDecoder.decodeBitmap(ImageDecoder.createSource(contentResolver, photo))
+            ImageDecoder.decodeBitmap(ImageDecoder.createSource(contentResolver, photo)) { decoder, info, _ ->
+                // A bitmap whose pixels can be read where they lie, no larger than the screen needs.
+                decoder.allocator = ImageDecoder.ALLOCATOR_SOFTWARE
+                decoder.setTargetSampleSize(maxOf(1, maxOf(info.size.width, info.size.height) / MAX_SIDE_PX))
+            }
         } else {
             @Suppress("DEPRECATION")
             MediaStore.Images.Media.getBitmap(contentResolver, photo)
@@ -108,5 +114,6 @@ class MainActivity : Activity(), CoroutineScope by MainScope() {
         const val CAMERA = 1
         const val GALLERY = 2
         const val PAUSE_MS = 500L
+        const val MAX_SIDE_PX = 1024
     }
 }
