@@ -3,6 +3,14 @@ import org.jetbrains.kotlin.gradle.dsl.JvmTarget
 plugins {
     alias(libs.plugins.kotlin.jvm)
     `java-library`
+    `maven-publish`
+}
+
+group = "ai.dyno"
+version = "0.1.0"
+
+publishing {
+    publications { create<MavenPublication>("jvm") { from(components["java"]) } }
 }
 
 // The compiler's explicit API mode is off, because the generated bindings do not pass it; a test

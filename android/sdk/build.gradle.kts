@@ -3,7 +3,11 @@ import org.jetbrains.kotlin.gradle.dsl.JvmTarget
 plugins {
     alias(libs.plugins.android.library)
     alias(libs.plugins.kotlin.android)
+    `maven-publish`
 }
+
+group = "ai.dyno"
+version = "0.1.0"
 
 android {
     namespace = "ai.dyno.sdk"
@@ -33,6 +37,12 @@ android {
 kotlin {
     explicitApi()
     compilerOptions { jvmTarget = JvmTarget.JVM_11 }
+}
+
+publishing {
+    publications {
+        register<MavenPublication>("release") { afterEvaluate { from(components["release"]) } }
+    }
 }
 
 // The version of the crate in Cargo.lock: its Rust half and its Kotlin half belong together.

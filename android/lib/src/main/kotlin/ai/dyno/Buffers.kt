@@ -16,6 +16,30 @@ internal fun ByteBuffer.forBoundary(): ByteBuffer = when {
 internal fun ByteArray.toDirectBuffer(): ByteBuffer = ByteBuffer.allocateDirect(size).put(this).flipped()
 
 /**
+ * Runs [call] with this buffer, which is reachable until it has returned: what crosses the boundary is
+ * an address, and a buffer that nothing refers to may be freed while the other side reads it.
+ */
+internal inline fun <T> ByteBuffer.kept(call: (ByteBuffer) -> T): T {
+    try {
+        return call(this)
+    } finally {
+        Reachable.until(this)
+    }
+}
+
+/** What `Reference.reachabilityFence` does, which came to Android with API 28. */
+internal object Reachable {
+    @Volatile
+    private var seen: Any? = null
+
+    /** [buffer] is in use until here. */
+    fun until(buffer: ByteBuffer) {
+        seen = buffer
+        seen = null
+    }
+}
+
+/**
  * Flips the buffer by the method that every Android has: Java 9 gave [ByteBuffer] one of its own,
  * which came to Android with API 28.
  */

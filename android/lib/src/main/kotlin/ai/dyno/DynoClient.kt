@@ -90,12 +90,16 @@ public class DynoClient internal constructor(
 
     /** Brings pixels to the model's size on the calling thread, for one or several [infer] calls. */
     public fun stage(pixels: ByteBuffer, layout: PixelLayout): DynoFrame = calling {
-        DynoFrame(native.stage(pixels.forBoundary(), layout.toNative()))
+        DynoFrame(pixels.forBoundary().kept { native.stage(it, layout.toNative()) })
     }
 
     /** The same from the three planes of a YUV 4:2:0 picture. */
     public fun stage(y: ByteBuffer, u: ByteBuffer, v: ByteBuffer, layout: YuvLayout): DynoFrame = calling {
-        DynoFrame(native.stageYuv(y.forBoundary(), u.forBoundary(), v.forBoundary(), layout.toNative()))
+        y.forBoundary().kept { luma ->
+            u.forBoundary().kept { blue ->
+                v.forBoundary().kept { red -> DynoFrame(native.stageYuv(luma, blue, red, layout.toNative())) }
+            }
+        }
     }
 
     /** The same from a JPEG, PNG or WebP file's bytes; decodes, so off the main thread. */
@@ -181,7 +185,7 @@ public class DynoClient internal constructor(
     private fun <T> asFuture(call: suspend () -> T): CompletableFuture<T> =
         CoroutineScope(Dispatchers.Default).future(start = CoroutineStart.UNDISPATCHED) { call() }
 
-    private fun stageEncoded(bytes: ByteBuffer) = calling { DynoFrame(native.stageEncoded(bytes)) }
+    private fun stageEncoded(bytes: ByteBuffer) = calling { DynoFrame(bytes.kept { native.stageEncoded(it) }) }
 
     private fun checkOpen() = check(!closed.get()) { CLOSED }
 
