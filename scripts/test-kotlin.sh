@@ -3,7 +3,8 @@
 # against the native library and a real dyno-server, both built for this machine. With --bench it
 # prints what crossing the boundary costs instead.
 #
-# It runs itself in the world of the SDK's tests (scripts/sdk-world.sh), which is built first.
+# It runs itself in the world of the SDK's tests (scripts/sdk-world.sh), which is built first. MVN_FLAGS
+# are handed to Maven: -Pgoogle where its repository has no androidx.test:monitor.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +33,8 @@ trap 'rm -rf "$scratch"' EXIT
 
 maven() {
   # Quiet apart from what failed: the tests are listed below.
-  "$MVN" --quiet --batch-mode --no-transfer-progress --file android/pom.xml "$@"
+  # shellcheck disable=SC2086 # several flags
+  "$MVN" ${MVN_FLAGS:-} --quiet --batch-mode --no-transfer-progress --file android/pom.xml "$@"
 }
 
 if [ "${1:-}" = --bench ]; then
