@@ -10,7 +10,7 @@ struct ContentView: View {
 
     var body: some View {
         VStack(spacing: 16) {
-            Text(classifier.answer?.top.first?.name ?? "–")
+            Text(classifier.answer?.top.first?.label ?? "–")
                 .font(.largeTitle.bold())
             if let answer = classifier.answer {
                 AnswerView(answer: answer)

@@ -11,7 +11,7 @@ public enum Keep: Sendable, Hashable, CaseIterable {
 /// What became of one frame of a stream.
 public struct StreamedInference: Sendable {
     /// The frame's number, from 0; frames that were dropped have one as well.
-    public let sequence: Int
+    public let seq: Int
     /// Frames dropped between this one and the last that was not.
     public let droppedBefore: Int
     /// From the frame's arrival until it was answered, and all before it were.

@@ -12,7 +12,7 @@ internal import DynoFFI
 ///     configuration: DynoConfiguration(server: .init(url: server))
 /// )
 /// let inference = try await client.infer(image)
-/// print(inference.top.first?.name ?? "", inference.ranOn)
+/// print(inference.top.first?.label ?? "", inference.ranOn)
 /// ```
 public final class DynoClient: Sendable {
     /// What the client knows of its model.

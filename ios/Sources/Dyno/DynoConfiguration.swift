@@ -12,11 +12,11 @@ public struct DynoConfiguration: Sendable, Equatable {
     /// This plan instead of the best one: for tests and measurements.
     public var plan: Plan?
     /// Labels in an answer, 1 to 100.
-    public var labelCount: Int
+    public var topK: Int
     /// Threads that run one inference together, 1 to 16.
     public var threads: Int
     /// Whether classifiers return their output tensors as well. Other models always do.
-    public var returnsOutputs: Bool
+    public var rawOutputs: Bool
     /// Longest time that any one request is given, 1 ms to 60 s.
     public var remoteDeadline: Duration
     /// Whether the client watches which network the device is on. Not looked at where there is no
@@ -32,9 +32,9 @@ public struct DynoConfiguration: Sendable, Equatable {
         mode: ExecutionMode = .auto,
         objective: Objective? = nil,
         plan: Plan? = nil,
-        labelCount: Int = 5,
+        topK: Int = 5,
         threads: Int = 2,
-        returnsOutputs: Bool = false,
+        rawOutputs: Bool = false,
         remoteDeadline: Duration = .seconds(5),
         monitorsNetwork: Bool = true,
         onnxRuntime: URL? = nil
@@ -43,9 +43,9 @@ public struct DynoConfiguration: Sendable, Equatable {
         self.mode = mode
         self.objective = objective
         self.plan = plan
-        self.labelCount = labelCount
+        self.topK = topK
         self.threads = threads
-        self.returnsOutputs = returnsOutputs
+        self.rawOutputs = rawOutputs
         self.remoteDeadline = remoteDeadline
         self.monitorsNetwork = monitorsNetwork
         self.onnxRuntime = onnxRuntime
@@ -118,9 +118,9 @@ extension DynoConfiguration {
             mode: mode.native,
             objective: objective?.native,
             plan: try plan?.forNative(),
-            topK: try native(labelCount, "labelCount"),
+            topK: try native(topK, "topK"),
             threads: try native(threads, "threads"),
-            rawOutputs: returnsOutputs,
+            rawOutputs: rawOutputs,
             remoteDeadlineMaxMs: try native(Int(exactly: milliseconds) ?? -1, "remoteDeadline"),
             onnxruntime: onnxRuntime?.path
         )

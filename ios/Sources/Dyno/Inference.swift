@@ -5,7 +5,7 @@ internal import DynoFFI
 public struct Inference: Sendable, Equatable {
     /// The most likely classes, most likely first; empty unless the model is a classifier.
     public let top: [Label]
-    /// The model's outputs: for classifiers only if ``DynoConfiguration/returnsOutputs`` is on.
+    /// The model's outputs: for classifiers only if ``DynoConfiguration/rawOutputs`` is on.
     public let outputs: [Output]
     /// Where the model ran.
     public let ranOn: RanOn
@@ -29,7 +29,7 @@ public struct Inference: Sendable, Equatable {
         /// Position in the model's output.
         public let index: Int
         /// Name of the class; empty if the bundle has none for it.
-        public let name: String
+        public let label: String
         /// Probability, 0 to 1.
         public let score: Float
 
@@ -110,7 +110,7 @@ public struct StageTimes: Sendable, Equatable {
 
 extension Inference {
     init(_ inference: DynoFFI.Inference) {
-        top = inference.top.map { Label(index: Int($0.index), name: $0.label, score: $0.score) }
+        top = inference.top.map { Label(index: Int($0.index), label: $0.label, score: $0.score) }
         outputs = inference.outputs.map(Output.init)
         ranOn = RanOn(inference.ranOn)
         reason = inference.reason

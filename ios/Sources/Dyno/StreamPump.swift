@@ -59,7 +59,7 @@ final class StreamPump: Sendable {
 
 extension StreamedInference {
     fileprivate init(_ item: DynoFFI.StreamedInference) {
-        sequence = Int(clamping: item.seq)
+        seq = Int(clamping: item.seq)
         droppedBefore = Int(clamping: item.droppedBefore)
         latency = .milliseconds(item.latencyMs)
         answer =

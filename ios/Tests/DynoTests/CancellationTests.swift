@@ -47,7 +47,7 @@ final class CancellationTests: XCTestCase {
         }
         // Nothing is left behind: the next one is answered.
         let answer = try await client.infer(encoded: photo)
-        XCTAssertEqual(answer.top.first?.name, try world.photo().row.label)
+        XCTAssertEqual(answer.top.first?.label, try world.photo().row.label)
     }
 
     func testACancelledTaskLeavesTheFrameToOthers() async throws {
@@ -67,6 +67,6 @@ final class CancellationTests: XCTestCase {
             // As it should.
         }
         let answer = try await client.infer(frame)
-        XCTAssertEqual(answer.top.first?.name, try world.photo().row.label)
+        XCTAssertEqual(answer.top.first?.label, try world.photo().row.label)
     }
 }

@@ -15,7 +15,7 @@ final class CloseTests: XCTestCase {
         for change: (inout DynoConfiguration) -> Void in [
             { $0.threads = 0 },
             { $0.threads = -1 },
-            { $0.labelCount = 101 },
+            { $0.topK = 101 },
             { $0.remoteDeadline = .zero },
             { $0.plan = .photo(codec: "gif") },
             { $0.mode = .onlyCloud },
@@ -112,7 +112,7 @@ final class CloseTests: XCTestCase {
         continuation.yield(frame)
         continuation.finish()
         for try await answered in answers {
-            XCTAssertEqual(try answered.answer.get().top.first?.name, input.row.label)
+            XCTAssertEqual(try answered.answer.get().top.first?.label, input.row.label)
         }
     }
 }

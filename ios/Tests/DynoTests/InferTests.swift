@@ -18,7 +18,7 @@ final class InferTests: XCTestCase {
                 "png": try await client.infer(encoded: input.bytes("png")),
             ]
             for (format, answer) in answers {
-                XCTAssertEqual(answer.top.first?.name, input.row.label, "\(input.row.name) as \(format)")
+                XCTAssertEqual(answer.top.first?.label, input.row.label, "\(input.row.name) as \(format)")
             }
         }
     }
@@ -59,7 +59,7 @@ final class InferTests: XCTestCase {
         )
         let upright = try await client.infer(Data(pixels), layout: input.layout(.rgba8))
         let restored = try await client.infer(Data(turned), layout: layout)
-        XCTAssertEqual(restored.top.first?.name, upright.top.first?.name)
+        XCTAssertEqual(restored.top.first?.label, upright.top.first?.label)
         XCTAssertEqual(restored.top.first?.score ?? 0, upright.top.first?.score ?? 1, accuracy: 0.02)
     }
 
@@ -67,8 +67,8 @@ final class InferTests: XCTestCase {
         let world = try World()
         var configuration = try world.configuration(server: "up", mode: .onlyCloud)
         configuration.plan = .photo(codec: "png")
-        configuration.labelCount = 3
-        configuration.returnsOutputs = true
+        configuration.topK = 3
+        configuration.rawOutputs = true
         let client = try await DynoClient.open(bundle: world.bundle, configuration: configuration)
         try await client.warmUp()
         let answer = try await client.infer(encoded: try world.photo().bytes("png"))
@@ -118,7 +118,7 @@ final class InferTests: XCTestCase {
                 group.addTask {
                     let pixels = try input.bytes("rgba")
                     let answer = try await client.infer(pixels, layout: input.layout(.rgba8))
-                    return answer.top.first?.name == input.row.label
+                    return answer.top.first?.label == input.row.label
                 }
             }
             return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }

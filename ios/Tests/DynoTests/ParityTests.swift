@@ -59,7 +59,7 @@ private struct Scenario: Decodable {
         let photo = try world.photo()
         do {
             let answer = try await client.infer(frame(of: photo, by: client))
-            XCTAssertEqual(answer.top.first?.name, photo.row.label, name)
+            XCTAssertEqual(answer.top.first?.label, photo.row.label, name)
             return Outcome(ranOn: answer.ranOn.rawValue, fallback: answer.fallback?.kind.rawValue)
         } catch let error as DynoError {
             return Outcome(error: error.kind.rawValue)

@@ -16,7 +16,7 @@ final class ServerTests: XCTestCase {
                 let answer = try await client.infer(encoded: photo)
                 XCTAssertEqual(answer.ranOn, .device, "\(mode)")
                 XCTAssertEqual(answer.bytesUp, 0, "\(mode)")
-                XCTAssertEqual(answer.top.first?.name, input.row.label, "\(mode)")
+                XCTAssertEqual(answer.top.first?.label, input.row.label, "\(mode)")
             }
             XCTAssertEqual(try client.currentStats().network, NetworkKind.none)
         }
@@ -46,7 +46,7 @@ final class ServerTests: XCTestCase {
                 let answer = try await call.value
                 XCTAssertEqual(answer.ranOn, .device)
                 XCTAssertNotNil(answer.fallback)
-                XCTAssertEqual(answer.top.first?.name, try world.photo().row.label)
+                XCTAssertEqual(answer.top.first?.label, try world.photo().row.label)
             }
         }
     }

@@ -14,10 +14,10 @@ final class StreamTests: XCTestCase {
         continuation.finish()
         var labels: [String?] = []
         for try await item in client.infer(frames, keep: .all) {
-            XCTAssertEqual(item.sequence, labels.count)
+            XCTAssertEqual(item.seq, labels.count)
             XCTAssertEqual(item.droppedBefore, 0)
             XCTAssertGreaterThan(item.latency, .zero)
-            labels.append(try item.answer.get().top.first?.name)
+            labels.append(try item.answer.get().top.first?.label)
         }
         XCTAssertEqual(labels, inputs.map(\.row.label))
     }
@@ -33,9 +33,9 @@ final class StreamTests: XCTestCase {
         continuation.finish()
         var next = 0
         for try await item in client.infer(frames, maxInFlight: 2) {
-            XCTAssertEqual(item.sequence, next + item.droppedBefore)
-            next = item.sequence + 1
-            XCTAssertEqual(try item.answer.get().top.first?.name, input.row.label)
+            XCTAssertEqual(item.seq, next + item.droppedBefore)
+            next = item.seq + 1
+            XCTAssertEqual(try item.answer.get().top.first?.label, input.row.label)
         }
         XCTAssertEqual(next, count)
     }
