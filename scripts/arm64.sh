@@ -37,6 +37,6 @@ export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$TOOLS/qemu/usr/bin/qemu-a
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar
 # Under qemu what the tests run counts, so it is optimised as usual. Left out is what is plain Rust and takes long.
 # In one call, so that the dependencies are built once.
-[ $# -gt 0 ] || set -- -p dyno-core -p dyno-bindings --lib --test parity -- \
-  --skip bundle:: --skip calibrate:: --skip client:: --skip graph:: --skip schedule::
+[ $# -gt 0 ] || set -- -p dyno-core -p dyno-bindings --lib --test sdk -- \
+  --skip bundle:: --skip calibrate:: --skip client:: --skip graph:: --skip schedule:: --skip life::
 /usr/bin/cargo test --locked --target "$TARGET" --config 'profile.dev.debug=false' "$@"
