@@ -37,6 +37,7 @@ class CancellationTest {
         eventually("the server logs a request that it did not answer") {
             server.log.any { "/infer\"" in it && "\"kind\":" in it && "\"status\":200" !in it }
         }
+        eventually("the call is counted as one that failed") { client.stats.value.failures == 1L }
         assertEquals(0, client.stats.value.inferences)
     }
 
