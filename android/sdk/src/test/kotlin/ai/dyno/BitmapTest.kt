@@ -28,6 +28,26 @@ class BitmapTest {
     }
 
     @Test
+    fun `a server recognises bitmaps, all of it or behind a cut`() = runBlocking {
+        val plans = mapOf(Plan.Photo("png") to RanOn.SERVER, Plan.Split(cut = 9, levels = 256, codec = "zstd") to RanOn.SPLIT)
+        for ((plan, ranOn) in plans) {
+            val client = DynoClient.open(World.bundle) {
+                // Nobody else may answer: how long it takes is not what is asked.
+                mode = ExecutionMode.ONLY_CLOUD
+                this.plan = plan
+                server(World.needed("DYNO_SDK_URL_UP"))
+            }
+            client.use {
+                for (sample in World.samples) {
+                    val answer = it.infer(sample.bitmap())
+                    assertEquals(sample.label, answer.best?.label)
+                    assertEquals(ranOn, answer.ranOn)
+                }
+            }
+        }
+    }
+
+    @Test
     fun `the door is used, and gives the very tensor that the buffer gives`() = onDevice { client ->
         assertTrue(DynoNative.isLoaded)
         val placements = listOf(
