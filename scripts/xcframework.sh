@@ -21,7 +21,8 @@ command -v xcodebuild >/dev/null || cannot "there is no xcodebuild: install Xcod
 # The oldest macOS that Package.swift names; for iPhones scripts/phone/ios.sh says it.
 export MACOSX_DEPLOYMENT_TARGET=13.0
 # No path of this machine in the library, so that the same sources give the same bytes.
-export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
+# Encoded: the paths may hold spaces.
+export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=."$'\x1f'"--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 
 scripts/ios-libs.sh
 # The static library alone, as for iPhones.

@@ -197,7 +197,13 @@ impl NativeClient {
     /// it.
     pub fn set_stats_listener(&self, listener: Option<Arc<dyn StatsListener>>) -> Result<()> {
         let client = self.inner.client()?;
-        self.inner.counter.listen(client, listener)
+        self.inner.counter.listen(client, listener)?;
+        // Closed meanwhile: nobody else would end it.
+        let still_open = self.inner.client();
+        if still_open.is_err() {
+            self.inner.counter.silence();
+        }
+        still_open.map(|_| ())
     }
 
     /// Tells the client which network carries the default route now, and whether bytes cost money

@@ -52,7 +52,10 @@ final class Classifier: ObservableObject {
         guard let client else { return }
         do {
             for try await item in client.infer(frames) {
-                show(try item.answer.get())
+                switch item.answer {
+                case .success(let inference): show(inference)
+                case .failure(let error): problem = error.localizedDescription
+                }
             }
         } catch {
             problem = error.localizedDescription

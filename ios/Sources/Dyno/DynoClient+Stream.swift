@@ -25,7 +25,8 @@ extension DynoClient {
     ///
     /// Device, network and server work on successive frames at once, so that answers come as fast
     /// as the slowest of the three. They come in the order of the frames, and the stream ends after
-    /// the last; the last frame is always answered. Nothing begins while nobody takes answers.
+    /// the last; the last frame is always answered. No more than
+    /// `maxInFlight` begin while nobody takes answers.
     ///
     /// Work begins at once. It ends when the stream is let go or the task that iterates it is cancelled.
     /// Until then the client is kept alive.

@@ -38,8 +38,12 @@ public final class DynoClient: Sendable {
         bundle: URL,
         configuration: DynoConfiguration = DynoConfiguration()
     ) async throws -> DynoClient {
-        let native = try await openNative(try configuration.forNative(bundle: bundle))
-        return try DynoClient(native, monitorsNetwork: configuration.monitorsNetwork)
+        let config = try configuration.forNative(bundle: bundle)
+        let monitorsNetwork = configuration.monitorsNetwork
+        return try await awayFromTasks {
+            let native = try translatingErrors { try NativeClient.open(config: config) }
+            return try DynoClient(native, monitorsNetwork: monitorsNetwork)
+        }
     }
 
     private init(_ native: NativeClient, monitorsNetwork: Bool) throws {
@@ -48,6 +52,8 @@ public final class DynoClient: Sendable {
         hub = StatsHub(of: native)
         #if canImport(Network)
         monitor = monitorsNetwork ? DynoNetworkMonitor(of: native) : nil
+        // The first call is to know its network, and a connection is not to be renewed for nothing.
+        monitor?.waitForTheFirstReport()
         #endif
     }
 
@@ -107,13 +113,13 @@ public final class DynoClient: Sendable {
     }
 }
 
-/// Opens off the threads of Swift's tasks: it reads some tens of megabytes.
-private func openNative(_ config: ClientConfig) async throws -> NativeClient {
-    try await translatingErrors {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global(qos: .userInitiated).async {
-                continuation.resume(with: Result { try NativeClient.open(config: config) })
-            }
+/// Runs what blocks off the threads of Swift's tasks: opening reads some tens of megabytes.
+private func awayFromTasks<Value: Sendable>(
+    _ work: @escaping @Sendable () throws -> Value
+) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        DispatchQueue.global(qos: .userInitiated).async {
+            continuation.resume(with: Result { try work() })
         }
     }
 }

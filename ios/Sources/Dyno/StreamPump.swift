@@ -25,6 +25,8 @@ final class StreamPump: Sendable {
 
     deinit {
         push.cancel()
+        // It sets a flag, which cannot fail, and ends a push that waits for room.
+        try? stream.cancel()
     }
 
     /// The next answer; `nil` after the last.

@@ -58,6 +58,23 @@ final class StreamTests: XCTestCase {
         await fulfillment(of: [sourceEnded], timeout: patience / .seconds(1))
     }
 
+    func testAStreamThatIsLetGoEndsWhileItsFramesWait() async throws {
+        let world = try World()
+        let client = try await world.client()
+        let frame = try client.stage(encoded: try world.photo().bytes("png"))
+        let sourceEnded = expectation(description: "the frames' source is let go")
+        // Nobody but the stream of answers holds them.
+        func manyFrames() -> AsyncStream<DynoFrame> {
+            let (frames, continuation) = AsyncStream<DynoFrame>.makeStream()
+            continuation.onTermination = { _ in sourceEnded.fulfill() }
+            // More than are taken in: the next one waits for room.
+            for _ in 0..<20 { continuation.yield(frame) }
+            return frames
+        }
+        for try await _ in client.infer(manyFrames(), keep: .all, maxInFlight: 2) { break }
+        await fulfillment(of: [sourceEnded], timeout: patience / .seconds(1))
+    }
+
     func testAStreamThatWaitsForAServerEndsWithItsTask() async throws {
         let world = try World()
         let client = try await world.client(server: "silent", mode: .onlyCloud)

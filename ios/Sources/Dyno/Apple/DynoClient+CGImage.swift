@@ -54,7 +54,7 @@ extension DynoClient {
         _ image: CGImage,
         orientation: CGImagePropertyOrientation = .up
     ) async throws -> Inference {
-        try await infer(stage(image, orientation: orientation))
+        try await inferOnce(stage(image, orientation: orientation))
     }
 }
 

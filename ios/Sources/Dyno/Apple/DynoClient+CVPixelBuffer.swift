@@ -56,7 +56,7 @@ extension DynoClient {
         orientation: CGImagePropertyOrientation = .up,
         region: PixelRegion? = nil
     ) async throws -> Inference {
-        try await infer(stage(buffer, orientation: orientation, region: region))
+        try await inferOnce(stage(buffer, orientation: orientation, region: region))
     }
 
     private typealias Placement = (orientation: PixelOrientation, region: PixelRegion?)

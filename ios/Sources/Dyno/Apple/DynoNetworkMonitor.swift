@@ -10,9 +10,12 @@ internal import DynoFFI
 public final class DynoNetworkMonitor: @unchecked Sendable {
     // May be used from any thread.
     private let monitor = NWPathMonitor()
-    // Only touched on the monitor's queue.
+    /// Guards what follows, and telling the client: nothing is told after ``stop()`` has returned.
+    private let lock = NSLock()
     private var reported: Report?
+    private var isStopped = false
     private weak var native: NativeClient?
+    private let firstReport = DispatchSemaphore(value: 0)
 
     /// Starts to watch, for as long as this object lives and until ``stop()``.
     ///
@@ -31,17 +34,27 @@ public final class DynoNetworkMonitor: @unchecked Sendable {
         stop()
     }
 
-    /// Stops watching. A monitor that was stopped does not start again.
+    /// Stops watching: when it returns, nothing is told any more. A monitor that was stopped does not
+    /// start again.
     public func stop() {
         monitor.cancel()
+        lock.withLock { isStopped = true }
+    }
+
+    /// Blocks until the client has been told of the network as it is, for a fifth of a second at most.
+    func waitForTheFirstReport() {
+        _ = firstReport.wait(timeout: .now() + .milliseconds(200))
     }
 
     /// The system also reports what changes nothing for requests under way: they go on.
     private func report(_ report: Report) {
-        guard report != reported else { return }
-        reported = report
-        // It fails once the client is closed, and then nothing is sent anyway.
-        try? native?.onNetworkChanged(kind: report.kind.native, metered: report.isMetered)
+        lock.withLock {
+            guard !isStopped, report != reported else { return }
+            reported = report
+            // It fails once the client is closed, and then nothing is sent anyway.
+            try? native?.onNetworkChanged(kind: report.kind.native, metered: report.isMetered)
+        }
+        firstReport.signal()
     }
 }
 
