@@ -92,11 +92,16 @@ fn declarations(folder: &Path, extension: &str) -> BTreeMap<String, Vec<String>>
     types
 }
 
+/// The sources of a folder and those in it, but for what is generated.
 fn sources(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(folder)
+    let entries = std::fs::read_dir(folder)
         .unwrap()
-        .map(|file| file.unwrap().path());
+        .map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|entry| entry.is_dir());
+    let inner = folders.iter().filter(|folder| !folder.ends_with("ffi"));
     files
+        .into_iter()
         .filter(|file| file.extension().is_some_and(|found| found == extension))
+        .chain(inner.flat_map(|folder| sources(folder, extension)))
         .collect()
 }
