@@ -7,7 +7,7 @@ use dyno_core::client::{self, Client};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::error::{DynoError, Result};
+use crate::error::Result;
 use crate::network::NetworkKind;
 use crate::plan::Plan;
 use crate::runtime::runtime;
@@ -33,7 +33,7 @@ pub struct DynoStats {
     pub on_server: u64,
     /// Answers that did not come about as planned.
     pub fallbacks: u64,
-    /// Bytes of all bodies sent.
+    /// Bytes that the answered inferences have sent.
     pub bytes_up: u64,
     /// Median time of the last 64 answers, in milliseconds; none before the first.
     pub latency_p50_ms: Option<f64>,
@@ -130,7 +130,7 @@ impl Counter {
             }
         };
         *lock(&self.reporter) = task;
-        Ok::<(), DynoError>(())
+        Ok(())
     }
 
     /// Tells nobody any more.

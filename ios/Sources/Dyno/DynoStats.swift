@@ -14,7 +14,7 @@ public struct DynoStats: Sendable, Equatable {
     public let onServer: Int
     /// Answers that did not come about as planned.
     public let fallbacks: Int
-    /// Bytes of all bodies sent.
+    /// Bytes that the answered inferences have sent.
     public let bytesUp: Int
     /// Median time of the last 64 answers; `nil` before the first.
     public let latencyP50: Duration?

@@ -1797,7 +1797,7 @@ public struct DynoStats: Equatable, Hashable {
      */
     public let fallbacks: UInt64
     /**
-     * Bytes of all bodies sent.
+     * Bytes that the answered inferences have sent.
      */
     public let bytesUp: UInt64
     /**
@@ -1855,7 +1855,7 @@ public struct DynoStats: Equatable, Hashable {
          * Answers that did not come about as planned.
          */fallbacks: UInt64,
         /**
-         * Bytes of all bodies sent.
+         * Bytes that the answered inferences have sent.
          */bytesUp: UInt64,
         /**
          * Median time of the last 64 answers, in milliseconds; none before the first.

@@ -13,7 +13,7 @@ import kotlinx.coroutines.flow.MutableStateFlow
  * @property split Answers whose head ran here and whose tail on the server.
  * @property onServer Answers that came all from the server.
  * @property fallbacks Answers that did not come about as planned.
- * @property bytesUp Bytes of all bodies sent.
+ * @property bytesUp Bytes that the answered inferences have sent.
  * @property latencyP50Ms Median time of the last 64 answers, in milliseconds; null before the first.
  * @property latencyP95Ms What 95 of 100 of them took at most.
  * @property plan The plan that a call would follow now.

@@ -3192,7 +3192,7 @@ data class DynoStats (
     val `fallbacks`: kotlin.ULong
     ,
     /**
-     * Bytes of all bodies sent.
+     * Bytes that the answered inferences have sent.
      */
     val `bytesUp`: kotlin.ULong
     ,
