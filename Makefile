@@ -34,7 +34,7 @@ test: setup lint ## Run every test; real models and photos too where DYNO_TEST_D
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features dyno-core/internals -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features dyno-core/internals,dyno-server/internals -- -D warnings
 
 bindgen: setup ## Write the generated Kotlin and Swift again, from the bindings
 	@scripts/bindgen.sh

@@ -12,6 +12,8 @@ mod config;
 mod drain;
 mod engine;
 mod errors;
+#[cfg(feature = "internals")]
+pub mod internals;
 mod keys;
 mod listener;
 mod models;

@@ -149,6 +149,12 @@ impl Listener {
         }
     }
 
+    /// What answers the requests of every connection.
+    #[cfg(feature = "internals")]
+    pub(crate) fn router(&self) -> Router {
+        self.shared.router.clone()
+    }
+
     /// Gives the address back; returns the requests still under way.
     pub(crate) fn close(self) -> TaskTracker {
         self.shared.requests.clone()

@@ -129,6 +129,12 @@ impl Server {
         Ok(())
     }
 
+    /// What answers the requests of every connection.
+    #[cfg(feature = "internals")]
+    pub(crate) fn router(&self) -> axum::Router {
+        self.listener.router()
+    }
+
     async fn start(
         config: Config,
         keys: Option<Keys>,
