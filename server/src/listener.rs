@@ -270,6 +270,7 @@ fn http(requests: Tracked, stream_window: u32) -> http2::Builder<Tracked> {
 fn stream_window(app: &App) -> u32 {
     let largest = app
         .models
+        .all()
         .iter()
         .map(|served| served.limits.max_activation_bytes)
         .max()

@@ -1,10 +1,11 @@
-//! The models at hand, by name: a map that is filled at the start and only read afterwards.
+//! The models at hand, by name.
 //!
-//! A request's model name is looked up in the map and never becomes part of a path.
+//! A request's model name is looked up in the map and never becomes part of a path. What it finds is
+//! its own: an answer is of one version of its model, whatever happens to the map meanwhile.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use dyno_core::bundle::{Bundle, Cut, Manifest};
@@ -89,8 +90,8 @@ pub(crate) struct Limits {
     pub(crate) max_staged_photo_bytes: usize,
 }
 
-/// The models by name.
-pub(crate) struct Registry(BTreeMap<String, Served>);
+/// The models by name. Locked for a look or a change, never while something runs.
+pub(crate) struct Registry(RwLock<BTreeMap<String, Arc<Served>>>);
 
 /// A folder that is not served, and why.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl Registry {
         let mut map = BTreeMap::new();
         for model in models {
             let name = model.name.clone();
-            let served = Served::new(model, max_photo_bytes)?;
+            let served = Arc::new(Served::new(model, max_photo_bytes)?);
             if map.insert(name.clone(), served).is_some() {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
@@ -119,15 +120,19 @@ impl Registry {
                 "there is no model to serve",
             ));
         }
-        Ok(Self(map))
+        Ok(Self(RwLock::new(map)))
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Served> {
-        self.0.get(name)
+    /// The model of a name. Holding it keeps its sessions: do so for one request.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Served>> {
+        let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(name).cloned()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Served> {
-        self.0.values()
+    /// The models as they are now, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        models.values().cloned().collect()
     }
 }
 

@@ -171,7 +171,7 @@ impl Server {
         for Refused { folder, error } in refused {
             tracing::warn!(folder = ?folder, %error, "bundle left out");
         }
-        for served in app.models.iter() {
+        for served in app.models.all() {
             let hash = &served.model.engine.manifest().hash;
             tracing::info!(model = served.model.name, bundle = %hash, "model");
         }
@@ -190,8 +190,9 @@ async fn warm_up(app: Arc<App>, strict: bool) -> Result<()> {
     let cancel = Cancel::new();
     let _guard = cancel.clone().on_drop();
     let warming = tokio::task::spawn_blocking(move || {
+        let models = app.models.all();
         let mut cold = Vec::new();
-        for served in app.models.iter() {
+        for served in &models {
             let name = &served.model.name;
             let started = std::time::Instant::now();
             match served.model.engine.warm_up(&cancel) {
@@ -208,7 +209,7 @@ async fn warm_up(app: Arc<App>, strict: bool) -> Result<()> {
                 }
             }
         }
-        let all = cold.len() == app.models.iter().count();
+        let all = cold.len() == models.len();
         match cold.into_iter().next() {
             Some(error) if strict || all => Err(error),
             _ => Ok(()),

@@ -46,7 +46,7 @@ pub(super) async fn infer(
     let mut response = match app.model(name) {
         Ok(served) => {
             record.details().model = Some(served.model.name.clone());
-            run(&app, served, &record, request, arrived)
+            run(&app, &served, &record, request, arrived)
                 .await
                 .unwrap_or_else(Failure::into_response)
         }

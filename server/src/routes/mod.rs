@@ -75,7 +75,7 @@ impl App {
     }
 
     /// The model that a path names.
-    fn model(&self, name: Result<Path<String>, PathRejection>) -> Result<&Served, Failure> {
+    fn model(&self, name: Result<Path<String>, PathRejection>) -> Result<Arc<Served>, Failure> {
         name.ok()
             .and_then(|Path(name)| self.models.get(&name))
             .ok_or_else(|| {

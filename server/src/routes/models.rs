@@ -16,8 +16,8 @@ use crate::errors::{Failure, json};
 
 /// `GET /v1/models`
 pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
-    let models: Vec<_> = app
-        .models
+    let models = app.models.all();
+    let models: Vec<_> = models
         .iter()
         .map(|served| {
             let hash = served.model.engine.manifest().hash.as_str();
