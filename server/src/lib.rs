@@ -1,7 +1,7 @@
 //! The DynO server: runs the tails of split CNNs over HTTP/2.
 //!
 //! One request carries a packed activation (or a photo), one answer the model's outputs. The way
-//! through: `listener` (connections) → `keys` (who asks) → `routes` (protocol) → `admission`
+//! through: `listener` (connections) → `identity` (who asks) → `routes` (protocol) → `admission`
 //! (room, workers) → `engine` (decode, run). `docs/protocol.md` is the protocol, `docs/server.md` how to run it.
 
 mod admission;
@@ -12,13 +12,14 @@ mod config;
 mod drain;
 mod engine;
 mod errors;
+mod identity;
 #[cfg(feature = "internals")]
 pub mod internals;
-mod keys;
 mod listener;
 mod models;
 mod observe;
 mod places;
+mod reload;
 mod routes;
 mod server;
 mod stall;
@@ -27,4 +28,5 @@ mod timing;
 pub use config::{Config, parse_duration};
 pub use engine::{BodyKind, BundleEngine, TailEngine};
 pub use models::Model;
+pub use reload::Reloader;
 pub use server::Server;

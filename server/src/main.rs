@@ -1,11 +1,12 @@
 //! `dyno-server`: flags, logs and signals around [`dyno_server::Server`].
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use dyno_server::{Config, Server};
+use dyno_server::{Config, Reloader, Server};
 use tracing_subscriber::EnvFilter;
 
 /// How long the process waits for workers that were told to stop. ONNX Runtime crashes if the
@@ -56,8 +57,10 @@ fn main() -> ExitCode {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let mut hangups = Hangups::new()?;
     let server = Server::bind(config).await?;
     println!("listening on {}", server.local_addr());
+    let reloader = server.reloader();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = server.run(async {
         // An error means that the sender is gone, and it goes only after sending.
@@ -71,6 +74,49 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         outcome = serving => Ok(outcome?),
         () = twice => anyhow::bail!("stopped by a second signal; requests under way were dropped"),
+        never = reload(&mut hangups, &reloader) => match never {},
+    }
+}
+
+/// Has the files read again at every SIGHUP.
+async fn reload(hangups: &mut Hangups, reloader: &Reloader) -> Infallible {
+    loop {
+        hangups.next().await;
+        reloader.reload();
+    }
+}
+
+/// SIGHUP, where there is one.
+struct Hangups {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        if self.hangup.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[cfg(not(unix))]
+    #[allow(clippy::unnecessary_wraps, reason = "fails on Unix")]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::errors::Failure;
-use crate::keys::KeyId;
+use crate::identity::ClientId;
 use crate::timing::{Timing, millis};
 
 /// Carries the id that the log has, in every answer.
@@ -25,8 +25,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("dyno-request-id");
 /// What a handler leaves for the log line.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
-    /// Whose token the request had.
-    pub(crate) key: Option<KeyId>,
+    /// Who sent the request.
+    pub(crate) key: Option<ClientId>,
     pub(crate) model: Option<String>,
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: Option<usize>,
@@ -107,7 +107,7 @@ impl Drop for Line {
             request_id = %self.id,
             method = %self.method,
             route = self.route.as_ref().map(MatchedPath::as_str),
-            key = details.key.as_ref().map(KeyId::as_str),
+            key = details.key.as_ref().map(ClientId::as_str),
             model = details.model.as_deref(),
             cut = details.cut,
             bytes = details.bytes,

@@ -9,9 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::drain::{self, Lifecycle, Phase};
-use crate::keys::Keys;
+use crate::identity::Identity;
 use crate::listener::{Listener, Tls};
 use crate::models::{self, Model, Refused, Registry};
+use crate::reload::{self, Reloader};
 use crate::routes::{App, router};
 
 /// A server that has its address and its models, and waits to be run.
@@ -38,6 +39,7 @@ pub struct Server {
     app: Arc<App>,
     listener: Listener,
     local_addr: SocketAddr,
+    reloader: Reloader,
 }
 
 impl std::fmt::Debug for Server {
@@ -56,27 +58,32 @@ impl Server {
     /// none can be served, and with [`ErrorKind::Io`] if the address cannot be had.
     pub async fn bind(config: Config) -> Result<Self> {
         config.tls_files()?;
-        let keys = Keys::of(&config)?;
+        let identity = Identity::of(&config)?;
         let opening = config.clone();
         let (models, refused) = tokio::task::spawn_blocking(move || models::open_all(&opening))
             .await
             .map_err(|error| {
                 Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
             })??;
-        Self::start(config, keys, models, &refused).await
+        Self::start(config, identity, models, &refused).await
     }
 
     /// A server for models that are at hand already; the configured folder is not looked at.
     ///
     /// Fails like [`Server::bind`].
     pub async fn with_models(config: Config, models: Vec<Model>) -> Result<Self> {
-        let keys = Keys::of(&config)?;
-        Self::start(config, keys, models, &[]).await
+        let identity = Identity::of(&config)?;
+        Self::start(config, identity, models, &[]).await
     }
 
     /// The address it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Asks the server to read its files again, also while it runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// Serves until `shutdown` resolves, then drains. Dropping the future stops at once.
@@ -88,9 +95,13 @@ impl Server {
             config,
             app,
             listener,
+            reloader,
             ..
         } = self;
         let lifecycle = Arc::clone(&app.lifecycle);
+        // Ends with this future, whatever ends that.
+        let mut background = JoinSet::new();
+        background.spawn(reload::watch(app.identity.reloads().collect(), reloader));
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
 
@@ -137,7 +148,7 @@ impl Server {
 
     async fn start(
         config: Config,
-        keys: Option<Keys>,
+        identity: Identity,
         models: Vec<Model>,
         refused: &[Refused],
     ) -> Result<Self> {
@@ -146,10 +157,10 @@ impl Server {
             .map(|(cert, key)| Tls::from_files(cert, key))
             .transpose()?;
         let encrypted = tls.is_some();
-        let known_keys = keys.as_ref().map(Keys::len);
+        let known_keys = identity.keys();
         let registry = Registry::new(models, config.max_photo_bytes())?;
         let lifecycle = Arc::new(Lifecycle::new());
-        let app = Arc::new(App::new(&config, keys, registry, lifecycle));
+        let app = Arc::new(App::new(&config, identity, registry, lifecycle));
         let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
         let local_addr = listener.local_addr()?;
 
@@ -180,6 +191,7 @@ impl Server {
             app,
             listener,
             local_addr,
+            reloader: Reloader::default(),
         })
     }
 }

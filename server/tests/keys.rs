@@ -4,8 +4,13 @@
 mod common;
 
 use std::num::NonZeroU16;
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
-use common::{HASH, PACKED, PATIENCE, SESAME, TestServer, assert_error, keys_file, start, until};
+use common::{
+    ABRACADABRA, ABRACADABRA_HASH, HASH, PACKED, PATIENCE, SESAME, SESAME_HASH, TestServer,
+    assert_error, json, keys_file, start, until,
+};
 use reqwest::RequestBuilder;
 
 /// A server that knows the token `sesame`; it has read its file.
@@ -91,9 +96,9 @@ async fn without_the_right_token_every_path_is_closed() {
     }
     let twice = server.infer("echo").bearer_auth(SESAME);
     assert_stranger(twice.header("authorization", "Bearer sesame")).await;
-    let in_the_path = server.get("/v1/models?access_token=sesame");
-    assert_stranger(in_the_path).await;
-    assert_eq!(server.runs.load(std::sync::atomic::Ordering::SeqCst), 0);
+    let other = server.get("/v1/models?limit=sesame");
+    assert_stranger(other).await;
+    assert_eq!(server.runs.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -148,6 +153,127 @@ async fn a_stranger_is_refused_from_the_headers_and_takes_no_place() {
         welcome.send().await.unwrap().status() == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_address_is_refused_whoever_it_is_of() {
+    for server in [guarded(4).await, start(|_| {}).await] {
+        for address in [
+            "/v1/models?access_token=sesame",
+            "/v1/models/fake?x=1&TOKEN=sesame",
+            "/nowhere?key=sesame",
+        ] {
+            let answer = server.get(address).bearer_auth(SESAME).send().await;
+            let text = assert_error(answer.unwrap(), 400, "invalid_argument").await;
+            assert!(text.contains("authorization: Bearer"), "{text}");
+            assert!(!text.contains("sesame"), "{text}");
+        }
+    }
+}
+
+/// Replaces a file as careful people do.
+fn replace(file: &Path, text: &str) {
+    let other = file.with_extension("new");
+    std::fs::write(&other, text).unwrap();
+    std::fs::rename(other, file).unwrap();
+}
+
+#[tokio::test]
+async fn a_key_opens_only_the_models_it_is_for() {
+    let file = keys_file();
+    let lines = format!("a {SESAME_HASH} models=maps,later\nb {ABRACADABRA_HASH}\n");
+    replace(file.path(), &lines);
+    let server = start(|config| config.keys = Some(file.path().into())).await;
+    let listed = async |token: &str| {
+        let list = server.get("/v1/models").bearer_auth(token).send().await;
+        let list = json(list.unwrap()).await;
+        let names = list["models"].as_array().unwrap().iter();
+        let names: Vec<_> = names
+            .map(|m| m["model"].as_str().unwrap().to_owned())
+            .collect();
+        names
+    };
+    assert_eq!(listed(SESAME).await, ["maps"]);
+    assert_eq!(listed(ABRACADABRA).await, ["fake", "maps"]);
+
+    for path in [
+        "/v1/models/fake",
+        "/v1/models/fa%6be",
+        "/v1/models/fake/bundle",
+        "/v1/models/nobody",
+    ] {
+        let answer = server.get(path).bearer_auth(SESAME).send().await.unwrap();
+        assert!(!answer.headers().contains_key("www-authenticate"));
+        assert_error(answer, 403, "unauthorized").await;
+    }
+    // More than the windows hold: not a byte of it is read.
+    let infer = server.infer(vec![0; 12 << 20]).bearer_auth(SESAME);
+    assert_error(infer.send().await.unwrap(), 403, "unauthorized").await;
+    assert_eq!(server.runs.load(Ordering::SeqCst), 0);
+
+    for (path, status) in [("/v1/models/maps", 200), ("/v1/models/later", 404)] {
+        let answer = server.get(path).bearer_auth(SESAME).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    let infer = server.infer("echo").bearer_auth(ABRACADABRA);
+    assert_eq!(infer.send().await.unwrap().status(), 200);
+}
+
+async fn status(server: &TestServer, token: &str) -> u16 {
+    let answer = server.infer("echo").bearer_auth(token).send().await;
+    answer.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn keys_change_hands_under_traffic() {
+    let file = keys_file();
+    let server = start(|config| config.keys = Some(file.path().into())).await;
+    // A phone that asks all the time, with the old token as long as that works.
+    let request = server.infer("echo").bearer_auth(SESAME);
+    let traffic = tokio::spawn(async move {
+        let mut good = 0;
+        loop {
+            let answer = request.try_clone().unwrap().send().await.unwrap();
+            match answer.status().as_u16() {
+                200 => good += 1,
+                other => return (good, other),
+            }
+        }
+    });
+    assert_eq!(status(&server, ABRACADABRA).await, 401);
+
+    let both = format!("phone-1 {SESAME_HASH}\nphone-1 {ABRACADABRA_HASH}\n");
+    replace(file.path(), &both);
+    server.reloader.reload();
+    until(async || status(&server, ABRACADABRA).await == 200).await;
+    assert_eq!(status(&server, SESAME).await, 200);
+
+    // Nothing that makes no sense is taken.
+    replace(file.path(), "phone-1 sesame\n");
+    server.reloader.reload();
+    replace(file.path(), "");
+    server.reloader.reload();
+    for token in [SESAME, ABRACADABRA] {
+        assert_eq!(status(&server, token).await, 200);
+    }
+
+    let new = format!("phone-1 {ABRACADABRA_HASH}\n");
+    replace(file.path(), &new);
+    server.reloader.reload();
+    until(async || status(&server, SESAME).await == 401).await;
+    assert_eq!(status(&server, ABRACADABRA).await, 200);
+    let (good, ended) = traffic.await.unwrap();
+    assert!(good > 0);
+    assert_eq!(ended, 401);
+}
+
+#[tokio::test]
+async fn a_changed_file_is_noticed() {
+    let file = keys_file();
+    let server = start(|config| config.keys = Some(file.path().into())).await;
+    replace(file.path(), &format!("phone-2 {ABRACADABRA_HASH}\n"));
+    until(async || status(&server, ABRACADABRA).await == 200).await;
+    assert_eq!(status(&server, SESAME).await, 401);
 }
 
 #[tokio::test]

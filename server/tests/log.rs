@@ -4,6 +4,7 @@
 mod common;
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use common::{SESAME, SESAME_HASH, cold, config, keys_file, start, until};
@@ -83,6 +84,8 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     let stranger = server.infer("stranger bytes").bearer_auth("abracadabra");
     stranger.send().await.unwrap();
     until(async || captured.requests().len() == 5).await;
+    let in_the_address = server.get("/v1/models?access_token=sesame");
+    assert_eq!(in_the_address.send().await.unwrap().status(), 400);
 
     let lines = captured.requests();
     assert_eq!(lines[0]["request_id"], id);
@@ -116,19 +119,7 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     );
     assert!(lines[4].get("key").is_none() && lines[4].get("model").is_none());
 
-    assert!(!captured.text().contains("whoever carries them"));
-    let mut open = config();
-    open.listen = "0.0.0.0:0".parse().unwrap();
-    open.allow_plaintext = true;
-    open.keys = Some(keys.path().into());
-    Server::with_models(open, vec![cold("cold").0])
-        .await
-        .unwrap();
-    let warned = captured.text();
-    let warning = warned
-        .lines()
-        .find(|line| line.contains("whoever carries them"));
-    assert!(warning.unwrap().contains(r#""level":"WARN""#));
+    assert_warned_of_readable_tokens(&captured, keys.path()).await;
 
     let text = captured.text();
     assert!(
@@ -146,4 +137,20 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     ] {
         assert!(!text.contains(private), "{private}");
     }
+}
+
+async fn assert_warned_of_readable_tokens(captured: &Captured, keys: &Path) {
+    assert!(!captured.text().contains("whoever carries them"));
+    let mut open = config();
+    open.listen = "0.0.0.0:0".parse().unwrap();
+    open.allow_plaintext = true;
+    open.keys = Some(keys.into());
+    Server::with_models(open, vec![cold("cold").0])
+        .await
+        .unwrap();
+    let warned = captured.text();
+    let warning = warned
+        .lines()
+        .find(|line| line.contains("whoever carries them"));
+    assert!(warning.unwrap().contains(r#""level":"WARN""#));
 }

@@ -22,7 +22,7 @@ use crate::body::BodyPatience;
 use crate::config::Config;
 use crate::drain::Lifecycle;
 use crate::errors::Failure;
-use crate::keys::Keys;
+use crate::identity::Identity;
 use crate::models::{Registry, Served};
 use crate::observe::observe;
 use crate::stall;
@@ -46,8 +46,8 @@ pub(crate) struct App {
     pub(crate) models: Registry,
     pub(crate) admission: Admission,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    /// Who is let in; none: everybody.
-    keys: Option<Keys>,
+    /// Who is let in, and to what.
+    pub(crate) identity: Identity,
     downloads: Arc<Semaphore>,
     patience: BodyPatience,
     max_deadline: std::time::Duration,
@@ -56,7 +56,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(
         config: &Config,
-        keys: Option<Keys>,
+        identity: Identity,
         models: Registry,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
@@ -64,7 +64,7 @@ impl App {
             models,
             admission: Admission::new(config.max_in_flight(), config.workers()),
             lifecycle,
-            keys,
+            identity,
             downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
             patience: BodyPatience {
                 idle: config.body_idle_timeout,
@@ -87,7 +87,8 @@ impl App {
     }
 }
 
-/// Everything the server answers.
+/// Everything the server answers. In paths a model is called `model`: that is what the guard goes by
+/// when it keeps clients from models that are not for them.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/v1/models", get(models::list))

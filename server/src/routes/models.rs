@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -13,12 +14,17 @@ use serde_json::json;
 
 use super::{App, BUNDLE};
 use crate::errors::{Failure, json};
+use crate::identity::Caller;
 
-/// `GET /v1/models`
-pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
+/// `GET /v1/models`: those that are for the client.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
     let models = app.models.all();
     let models: Vec<_> = models
         .iter()
+        .filter(|served| caller.rights.allow(&served.model.name))
         .map(|served| {
             let hash = served.model.engine.manifest().hash.as_str();
             json!({ "model": served.model.name, "hash": hash })

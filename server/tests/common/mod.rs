@@ -19,7 +19,7 @@ use dyno_core::bundle::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Pr
 use dyno_core::pixels::{Anchor, Colour, Fit, Layout, Preprocess};
 use dyno_core::runtime::{Activation, Cancel, SpanRun};
 use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
-use dyno_server::{BodyKind, Config, Model, Server, TailEngine};
+use dyno_server::{BodyKind, Config, Model, Reloader, Server, TailEngine};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -33,6 +33,10 @@ pub const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef01234567
 /// A token, and its hash (`printf %s sesame | sha256sum`).
 pub const SESAME: &str = "sesame";
 pub const SESAME_HASH: &str = "d0c04f4b1951e4aeaaec8223ed2039e542f3aae805a6fa7f6d794e5afff5d272";
+/// Another, and its hash.
+pub const ABRACADABRA: &str = "abracadabra";
+pub const ABRACADABRA_HASH: &str =
+    "045babdcd2118960e8c8b8e0ecf65b734686e1b18f58710c9646779f49e942ae";
 pub const LOGITS: [f32; 3] = [0.0, 3.0, 1.0];
 
 pub fn manifest(outputs: Vec<TensorSpec>, labels: &[&str]) -> Manifest {
@@ -206,6 +210,7 @@ pub struct TestServer {
     release: std::sync::mpsc::Sender<()>,
     pub stop: Option<oneshot::Sender<()>>,
     pub end: JoinHandle<Result<()>>,
+    pub reloader: Reloader,
     folder: tempfile::TempDir,
 }
 
@@ -243,7 +248,7 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
     } else {
         "http"
     };
-    let (addr, stop, end) = run(config, models).await;
+    let (addr, stop, end, reloader) = run_reloadable(config, models).await;
     let server = TestServer {
         addr,
         scheme,
@@ -253,6 +258,7 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
         release,
         stop: Some(stop),
         end,
+        reloader,
         folder,
     };
     if scheme == "http" {
@@ -280,14 +286,28 @@ pub async fn run(
     config: Config,
     models: Vec<Model>,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<Result<()>>) {
+    let (addr, stop, end, _) = run_reloadable(config, models).await;
+    (addr, stop, end)
+}
+
+async fn run_reloadable(
+    config: Config,
+    models: Vec<Model>,
+) -> (
+    SocketAddr,
+    oneshot::Sender<()>,
+    JoinHandle<Result<()>>,
+    Reloader,
+) {
     let server = Server::with_models(config, models).await.unwrap();
     let addr = server.local_addr();
+    let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
     let end = tokio::spawn(server.run(async {
         // A test that ends early drops the sender: the server then stops as well.
         let _ = stopped.await;
     }));
-    (addr, stop, end)
+    (addr, stop, end, reloader)
 }
 
 /// A client of its own: a new one opens a new connection.

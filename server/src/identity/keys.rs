@@ -1,9 +1,9 @@
-//! Who is let in: a file of key ids and the SHA-256 of their tokens.
+//! A file of clients' ids and the SHA-256 of their tokens, and what each may do.
 //!
 //! Tokens themselves are nowhere on the server, so that neither the file nor a copy of it lets
 //! anybody in. A hash of a token of 32 random bytes cannot be guessed from; one of a password can.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Read as _;
 use std::path::Path;
 
@@ -12,28 +12,24 @@ use dyno_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::config::Config;
+use super::client::{Caller, ClientId, Rights, is_name};
 
 /// Most bytes of a file of keys.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Most keys: every request is compared with all of them.
 const MAX_KEYS: usize = 1024;
-/// Most characters of a key's id.
-const MAX_ID: usize = 64;
 /// Bytes of a SHA-256.
 const HASH_BYTES: usize = 32;
 
-/// The keys that are let in: at least one, at most [`MAX_KEYS`], all ids and hashes different.
+/// The keys that are let in: at least one, at most [`MAX_KEYS`], all hashes different. A client may
+/// have several, so that a new one can be handed out before the old one goes.
 #[derive(Debug)]
 pub(crate) struct Keys(Vec<Key>);
 
-/// Name of a key, for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyId(Box<str>);
-
 struct Key {
-    id: KeyId,
+    id: ClientId,
     hash: [u8; HASH_BYTES],
+    rights: Rights,
 }
 
 impl std::fmt::Debug for Key {
@@ -45,15 +41,11 @@ impl std::fmt::Debug for Key {
 }
 
 impl Keys {
-    /// The keys of the configured file, if one is configured.
+    /// The keys of a file. Blocking.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if the file cannot be read, is too large, or has a
     /// line that is no key, and names file and line; nothing of the line itself is told.
-    pub(crate) fn of(config: &Config) -> Result<Option<Self>> {
-        config.keys.as_deref().map(Self::open).transpose()
-    }
-
-    fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let bad = |what: &dyn std::fmt::Display| {
             let message = format!("the file of keys {}: {what}", path.display());
             Error::new(ErrorKind::InvalidArgument, message)
@@ -68,10 +60,10 @@ impl Keys {
         Self::parse(&text).map_err(|why| bad(&why))
     }
 
-    /// Keys, one a line: `ID SHA256-HEX`; from a `#` on, a line is a comment.
+    /// Keys, one a line: `ID SHA256-HEX` and options; from a `#` on, a line is a comment.
     fn parse(text: &[u8]) -> Result<Self, String> {
         let mut keys: Vec<Key> = Vec::new();
-        let (mut ids, mut hashes) = (HashMap::new(), HashMap::new());
+        let mut hashes = HashMap::new();
         for (number, line) in (1..).zip(text.split(|&byte| byte == b'\n')) {
             let at = |what: &str| format!("line {number}: {what}");
             let Some(key) = parse_line(line).map_err(at)? else {
@@ -79,9 +71,6 @@ impl Keys {
             };
             if keys.len() == MAX_KEYS {
                 return Err(at(&format!("more than {MAX_KEYS} keys")));
-            }
-            if let Some(first) = ids.insert(key.id.0.clone(), number) {
-                return Err(at(&format!("the id of line {first} once more")));
             }
             if let Some(first) = hashes.insert(key.hash, number) {
                 return Err(at(&format!("the hash of line {first} once more")));
@@ -101,29 +90,18 @@ impl Keys {
 
     /// Whose token it is. Takes as long for every token of a length: it is hashed, and the hash
     /// compared with all others to their ends.
-    pub(crate) fn find(&self, token: &Token) -> Option<&KeyId> {
+    pub(crate) fn find(&self, token: &Token) -> Option<Caller> {
         let hash: [u8; HASH_BYTES] = Sha256::digest(token.reveal()).into();
         let mut found = None;
         for key in &self.0 {
             if bool::from(key.hash.ct_eq(&hash)) {
-                found = Some(&key.id);
+                found = Some(key);
             }
         }
-        found
-    }
-}
-
-impl KeyId {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let is_valid = (1..=MAX_ID).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-        is_valid.then(|| Self(text.into()))
+        found.map(|key| Caller {
+            id: Some(key.id.clone()),
+            rights: key.rights.clone(),
+        })
     }
 }
 
@@ -135,12 +113,40 @@ fn parse_line(line: &[u8]) -> Result<Option<Key>, &'static str> {
     let Some(id) = fields.next() else {
         return Ok(None);
     };
-    let (Some(hash), None) = (fields.next(), fields.next()) else {
+    let Some(hash) = fields.next() else {
         return Err("not of the form ID SHA256-HEX");
     };
-    let id = KeyId::parse(id).ok_or("the id is not 1 to 64 of A-Z a-z 0-9 - _ .")?;
+    let id = ClientId::parse(id).ok_or("the id is not 1 to 64 of A-Z a-z 0-9 - _ .")?;
     let hash = parse_hash(hash).ok_or("the hash is not 64 hex digits")?;
-    Ok(Some(Key { id, hash }))
+    let rights = parse_options(fields)?;
+    Ok(Some(Key { id, hash, rights }))
+}
+
+/// What is behind the hash: `NAME=VALUE` each, at most once.
+fn parse_options<'a>(options: impl Iterator<Item = &'a str>) -> Result<Rights, &'static str> {
+    let mut rights = Rights::default();
+    for option in options {
+        let (name, value) = option
+            .split_once('=')
+            .ok_or("behind the hash there is something not of the form OPTION=VALUE")?;
+        let twice = match name {
+            "models" => rights.models.replace(parse_models(value)?).is_some(),
+            _ => return Err("an option that there is not: there is models"),
+        };
+        if twice {
+            return Err("an option twice");
+        }
+    }
+    Ok(rights)
+}
+
+/// Names, with commas in between.
+fn parse_models(list: &str) -> Result<BTreeSet<Box<str>>, &'static str> {
+    let is_list = list.split(',').all(is_name);
+    if !is_list {
+        return Err("models is not a list like resnet18,shapes of names of models");
+    }
+    Ok(list.split(',').map(Into::into).collect())
 }
 
 fn parse_hash(hex: &str) -> Option<[u8; HASH_BYTES]> {
@@ -162,6 +168,7 @@ fn parse_hash(hex: &str) -> Option<[u8; HASH_BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::MAX_ID;
     use super::*;
 
     /// `printf %s sesame | sha256sum`
@@ -173,8 +180,9 @@ mod tests {
         Keys::parse(text.as_bytes())
     }
 
-    fn find<'a>(keys: &'a Keys, token: &str) -> Option<&'a str> {
-        keys.find(&token.parse().unwrap()).map(KeyId::as_str)
+    fn find(keys: &Keys, token: &str) -> Option<String> {
+        let caller = keys.find(&token.parse().unwrap())?;
+        Some(caller.id.unwrap().as_str().to_owned())
     }
 
     #[test]
@@ -183,11 +191,34 @@ mod tests {
         let text = format!("# ours\n\nphone-1 {SESAME}\r\n\t ci.x_y\t{upper}  # until May");
         let keys = parse(&text).unwrap();
         assert_eq!(keys.len(), 2);
-        assert_eq!(find(&keys, "sesame"), Some("phone-1"));
-        assert_eq!(find(&keys, "abracadabra"), Some("ci.x_y"));
+        assert_eq!(find(&keys, "sesame"), Some("phone-1".into()));
+        assert_eq!(find(&keys, "abracadabra"), Some("ci.x_y".into()));
         for stranger in ["Sesame", "sesame0", "sesam", SESAME, "phone-1"] {
             assert_eq!(find(&keys, stranger), None, "{stranger}");
         }
+    }
+
+    #[test]
+    fn one_client_may_have_several_keys() {
+        let keys = parse(&format!("phone {SESAME} models=a\nphone {ABRACADABRA}")).unwrap();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(find(&keys, "sesame"), Some("phone".into()));
+        assert_eq!(find(&keys, "abracadabra"), Some("phone".into()));
+    }
+
+    #[test]
+    fn a_key_may_be_for_some_models_only() {
+        let keys = parse(&format!(
+            "a {SESAME} models=shapes,res.net-18\nb {ABRACADABRA}"
+        ));
+        let keys = keys.unwrap();
+        let may = |token: &str, model: &str| {
+            let caller = keys.find(&token.parse().unwrap()).unwrap();
+            caller.rights.allow(model)
+        };
+        assert!(may("sesame", "shapes") && may("sesame", "res.net-18"));
+        assert!(!may("sesame", "shape") && !may("sesame", "shapes,res.net-18"));
+        assert!(may("abracadabra", "whatever"));
     }
 
     #[test]
@@ -196,7 +227,13 @@ mod tests {
         let cut = &SESAME[1..];
         for (line, says) in [
             (SESAME.to_owned(), "ID SHA256-HEX"),
-            (format!("phone {SESAME} more"), "ID SHA256-HEX"),
+            (format!("phone {SESAME} more"), "OPTION=VALUE"),
+            (format!("phone {SESAME} sesame=1"), "an option"),
+            (format!("phone {SESAME} Models=a"), "an option"),
+            (format!("phone {SESAME} models=a models=b"), "twice"),
+            (format!("phone {SESAME} models="), "list"),
+            (format!("phone {SESAME} models=a, b"), "list"),
+            (format!("phone {SESAME} models=sesame/"), "list"),
             (format!("{SESAME} sesame"), "64 hex digits"),
             (format!("phone {cut}"), "64 hex digits"),
             (format!("phone 0{SESAME}"), "64 hex digits"),
@@ -205,7 +242,6 @@ mod tests {
             (format!("{long} {SESAME}"), "the id"),
             (format!("ph/one {SESAME}"), "the id"),
             (format!("phoné {SESAME}"), "the id"),
-            (format!("first {SESAME}"), "the id of line 1"),
             (format!("other {ABRACADABRA}"), "the hash of line 1"),
         ] {
             let error = parse(&format!("first {ABRACADABRA}\n#\n{line}\n")).unwrap_err();
