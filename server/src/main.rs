@@ -1,7 +1,7 @@
 //! `dyno-server`: flags, logs and signals around [`dyno_server::Server`].
 
 use std::convert::Infallible;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let mut hangups = Hangups::new()?;
     let server = Server::bind(config).await?;
-    println!("listening on {}", server.local_addr());
+    // Whoever closed standard output does not want to know; the log says it as well.
+    let _ = writeln!(std::io::stdout(), "listening on {}", server.local_addr());
     let reloader = server.reloader();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = server.run(async {
@@ -165,6 +166,8 @@ fn start_log(format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that cannot be written would be told to standard error, which panics where that is the log.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),

@@ -199,7 +199,7 @@ async fn the_server_caps_deadlines() {
     assert_error(request.send().await.unwrap(), 504, "deadline_exceeded").await;
     server.heard("entered").await;
     server.heard("cancelled").await;
-    for bad in ["0", "-1", "1.5", "soon", "4294967296", ""] {
+    for bad in ["0", "-1", "+1", "1.5", "soon", "4294967296", ""] {
         let answer = server.infer("echo").header("dyno-deadline-ms", bad);
         assert_error(answer.send().await.unwrap(), 400, "invalid_argument").await;
     }

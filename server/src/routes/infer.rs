@@ -16,7 +16,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::{App, BUNDLE, LOAD, SERVER_TIMING, content_length, single};
+use super::{App, BUNDLE, LOAD, SERVER_TIMING, content_length, number, single};
 use crate::answer::{self, Answer};
 use crate::body;
 use crate::engine::{BodyKind, work};
@@ -191,8 +191,8 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     let Some(text) = single(headers, &DEADLINE_MS)? else {
         return Ok(None);
     };
-    match text.parse::<u32>() {
-        Ok(ms @ 1..) => Ok(Some(Duration::from_millis(ms.into()))),
+    match number::<u32>(text) {
+        Some(ms @ 1..) => Ok(Some(Duration::from_millis(ms.into()))),
         _ => Err(invalid(
             "the dyno-deadline-ms header must be 1 to 4294967295 milliseconds",
         )),

@@ -132,6 +132,12 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     }
 }
 
+/// A number in digits alone; Rust's own reading takes a sign as well.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
 /// The length that a request's headers promise, at most `limit` bytes.
 fn content_length(headers: &HeaderMap, limit: usize) -> Result<usize, Failure> {
     let text = single(headers, &CONTENT_LENGTH)?.ok_or_else(|| {
@@ -141,8 +147,7 @@ fn content_length(headers: &HeaderMap, limit: usize) -> Result<usize, Failure> {
             "the request needs a content-length",
         )
     })?;
-    // HTTP/2's own reading of the header has let nothing but digits through.
-    let length = text.parse::<u64>().map_err(|_| {
+    let length = number::<u64>(text).ok_or_else(|| {
         Failure::of(
             ErrorKind::InvalidArgument,
             "the content-length is not a number",

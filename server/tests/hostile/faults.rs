@@ -1,0 +1,124 @@
+//! Faults of the server's own on a request (row 30): 500 with an id and nothing else, and the next
+//! request is served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dyno_core::bundle::Manifest;
+use dyno_core::runtime::{Activation, Cancel, SpanRun};
+use dyno_core::schedule::{Codec, Precision};
+use dyno_core::{Result, Tensor, TensorData};
+use dyno_server::{BodyKind, Model, TailEngine};
+
+use crate::bundle::{MODEL, bundles, manifest, packed};
+use crate::child::Child;
+use crate::common::{self, HASH, PACKED, assert_error, classifier, client, config};
+
+/// Panics where bodies are decoded, if it is told to.
+struct Fragile(Manifest, Arc<AtomicBool>);
+
+impl TailEngine for Fragile {
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    fn decode(&self, body: &[u8], _kind: BodyKind) -> Result<Activation> {
+        assert!(!self.1.load(Ordering::SeqCst), "secret {body:?}");
+        Ok(Activation::new(1, Vec::new()))
+    }
+
+    fn run(&self, _input: Activation, _cancel: &Cancel) -> Result<SpanRun> {
+        let logits = Tensor::new(vec![1, 3], TensorData::F32(vec![0.0; 3]))?;
+        Ok(SpanRun {
+            output: Activation::new(self.0.last_cut(), vec![logits]),
+            elapsed: Duration::ZERO,
+        })
+    }
+}
+
+/// Row 30: a panic while a body is unpacked, more often than there are workers and places.
+#[tokio::test]
+async fn a_panic_while_unpacking_costs_that_request_only() {
+    let panics = Arc::new(AtomicBool::new(false));
+    let engine = Fragile(classifier(), Arc::clone(&panics));
+    let model = Model::new("fragile", Arc::new(engine), None).unwrap();
+    let (addr, _stop, _end) = common::run(config(), vec![model]).await;
+    let client = client();
+    let infer = || {
+        client
+            .post(format!("http://{addr}/v1/models/fragile/infer"))
+            .header("content-type", PACKED)
+            .header("dyno-bundle", HASH)
+            .body("body")
+            .send()
+    };
+    assert_eq!(infer().await.unwrap().status(), 200);
+    panics.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        let answer = infer().await.unwrap();
+        let id = answer.headers()["dyno-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let text = assert_error(answer, 500, "internal").await;
+        assert!(text.contains(&id) && !text.contains("secret"), "{text}");
+    }
+    panics.store(false, Ordering::SeqCst);
+    let answer = infer().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let load = answer.headers()["dyno-load"].to_str().unwrap();
+    assert!(load.starts_with("in-flight=1,"), "no place is lost: {load}");
+}
+
+/// Row 30: ONNX Runtime cannot build a tail, because the weights have gone from the disk.
+#[tokio::test]
+async fn a_fault_of_onnx_runtime_is_500_with_an_id_and_no_detail() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join(MODEL);
+    std::fs::create_dir(&bundle).unwrap();
+    for file in std::fs::read_dir(bundles().join(MODEL)).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), bundle.join(file.file_name())).unwrap();
+    }
+    let server = Child::start_in(folder.path(), &[]).await;
+    // Built at the start: goes on, on the pages that it has mapped.
+    let whole = packed(&manifest().cuts[0], Precision::Raw, Codec::Raw);
+    assert_eq!(server.packed(whole.clone()).await.status(), 200);
+
+    let weights = bundle.join("weights.bin");
+    let aside = bundle.join("aside");
+    std::fs::rename(&weights, &aside).unwrap();
+    // The first cut whose tail has weights, and has not been asked for.
+    let body = packed(&manifest().cuts[1], Precision::Raw, Codec::Raw);
+    for _ in 0..5 {
+        let answer = server.packed(body.clone()).await;
+        let id = answer.headers()["dyno-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let status = answer.status().as_u16();
+        let error = common::json(answer).await;
+        assert_eq!(status, 500, "{error}");
+        let text = error["error"].as_str().unwrap();
+        assert!(text.contains(&id), "{text}");
+        let secret = folder.path().to_str().unwrap();
+        assert!(
+            !text.contains(secret) && !text.contains("weights"),
+            "{text}"
+        );
+        // The reason is in the log, under that id.
+        let log = server.log();
+        let reason = log
+            .lines()
+            .find(|line| line.contains("request failed") && line.contains(&id));
+        assert!(
+            reason.is_some_and(|line| line.contains("weights.bin")),
+            "{log}"
+        );
+        server.assert_live().await;
+    }
+    assert_eq!(server.packed(whole).await.status(), 200);
+    std::fs::rename(&aside, &weights).unwrap();
+    assert_eq!(server.packed(body).await.status(), 200, "as soon as it can");
+}
