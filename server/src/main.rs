@@ -1,5 +1,7 @@
 //! `dyno-server`: flags, logs and signals around [`dyno_server::Server`].
 
+mod log_writer;
+
 use std::convert::Infallible;
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
@@ -9,9 +11,13 @@ use clap::{Parser, ValueEnum};
 use dyno_server::{Config, Reloader, Server};
 use tracing_subscriber::EnvFilter;
 
+use crate::log_writer::LogWriter;
+
 /// How long the process waits for workers that were told to stop. ONNX Runtime crashes if the
 /// process ends while it builds or runs a span, and a worker that heeds nothing must not keep it.
 const LAST_WORK: Duration = Duration::from_secs(3);
+/// How long the process waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the tails of split CNNs over HTTP/2.
 #[derive(Debug, Parser)]
@@ -36,7 +42,14 @@ enum LogFormat {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(cli.log_format);
+    let log = match LogWriter::start(std::io::stderr()) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("the log cannot be written: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    start_log(cli.log_format, log.clone());
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -46,13 +59,15 @@ fn main() -> ExitCode {
             runtime.shutdown_timeout(LAST_WORK);
             outcome
         });
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    log.flush(LAST_LINES);
+    code
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -161,16 +176,16 @@ impl Signals {
     }
 }
 
-fn start_log(format: LogFormat) {
+fn start_log(format: LogFormat, log: LogWriter) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         // A log that cannot be written would be told to standard error, which panics where that is the log.
         .log_internal_errors(false)
-        .with_writer(std::io::stderr);
+        .with_writer(move || log.clone());
     match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
 }

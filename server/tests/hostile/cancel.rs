@@ -71,5 +71,6 @@ async fn clients_that_go_away_leave_their_places() {
         })
         .await;
     assert_eq!(server.photo("image/jpeg", photo).await.status(), 200);
-    assert!(server.log().contains("cancelled"), "they are counted");
+    // They are counted.
+    server.logs(|log| log.contains("cancelled")).await;
 }

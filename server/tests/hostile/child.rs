@@ -131,6 +131,29 @@ impl Child {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
 
+    /// Waits until its log has what is expected.
+    pub(crate) async fn logs(&self, expected: impl Fn(&str) -> bool) {
+        until(async || {
+            tokio::time::sleep(LOOK).await;
+            expected(&self.log())
+        })
+        .await;
+    }
+
+    /// Tells it to stop, and waits for its end.
+    pub(crate) async fn terminate(mut self) -> std::process::ExitStatus {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        let mut ended = None;
+        until(async || {
+            tokio::time::sleep(LOOK).await;
+            ended = self.process.try_wait().unwrap();
+            ended.is_some()
+        })
+        .await;
+        ended.unwrap()
+    }
+
     pub(crate) fn held(&self) -> Held {
         let folder = Path::new("/proc").join(self.process.id().to_string());
         let status = std::fs::read_to_string(folder.join("status")).unwrap();

@@ -108,14 +108,11 @@ async fn a_fault_of_onnx_runtime_is_500_with_an_id_and_no_detail() {
             "{text}"
         );
         // The reason is in the log, under that id.
-        let log = server.log();
-        let reason = log
-            .lines()
-            .find(|line| line.contains("request failed") && line.contains(&id));
-        assert!(
-            reason.is_some_and(|line| line.contains("weights.bin")),
-            "{log}"
-        );
+        let reason = |line: &str| line.contains("request failed") && line.contains(&id);
+        let named = |log: &str| log.lines().find(|line| reason(line)).map(str::to_owned);
+        server.logs(|log| named(log).is_some()).await;
+        let line = named(&server.log()).unwrap();
+        assert!(line.contains("weights.bin"), "{line}");
         server.assert_live().await;
     }
     assert_eq!(server.packed(whole).await.status(), 200);

@@ -56,8 +56,12 @@ async fn what_a_client_writes_is_not_in_the_log() {
             Raw::ask(server.addr, &[headers(1, END_STREAM, &method)]).await;
             server.assert_live().await;
         }
+        // Every request has its line, and a known one is the last.
+        let known = server.client.get(server.url("/v1/probe")).send();
+        assert_eq!(known.await.unwrap().status(), 405);
+        server.logs(|log| log.contains("/v1/probe")).await;
         let said = server.log();
-        assert!(said.lines().count() > 100, "every request has its line");
+        assert!(said.lines().count() > 100);
         assert!(
             !said.contains("marker") && !said.contains("injected"),
             "{said}"
@@ -134,4 +138,44 @@ async fn a_log_that_is_closed_does_not_keep_it_from_serving() {
     let server = Child::spawn_logging(command, tempfile::NamedTempFile::new().unwrap()).await;
     drop(reader);
     assert_serves(&server).await;
+}
+
+/// Row 32: nobody reads the log, and nobody has closed it either.
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_keep_it_from_serving() {
+    const LINES_TO_FILL_A_PIPE_AND_MORE: usize = 6_000;
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = child();
+    command.stderr(writer);
+    let server = Child::spawn_logging(command, tempfile::NamedTempFile::new().unwrap()).await;
+    let live = server.url("/v2/health/live");
+    for _ in 0..LINES_TO_FILL_A_PIPE_AND_MORE / 50 {
+        let requests = (0..50).map(|_| server.client.get(&live).send());
+        for answer in futures_util::future::join_all(requests).await {
+            assert_eq!(answer.unwrap().status(), 200);
+        }
+    }
+    assert_serves(&server).await;
+    // Read at last, the log says what it lacks.
+    let read = std::thread::spawn(move || std::io::read_to_string(&mut reader).unwrap());
+    let missing = "lines of this log are missing";
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    server.assert_live().await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+    let log = read.join().unwrap();
+    assert!(log.contains(missing), "{} lines", log.lines().count());
+}
+
+/// Row 32: nor does such a log keep it from ending.
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = child();
+    command.stderr(writer);
+    let server = Child::spawn_logging(command, tempfile::NamedTempFile::new().unwrap()).await;
+    for _ in 0..1000 {
+        server.status("/v2/health/live").await;
+    }
+    assert_eq!(server.terminate().await.code(), Some(0));
+    drop(reader);
 }
