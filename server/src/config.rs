@@ -52,6 +52,17 @@ pub struct Config {
           default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
 
+    /// Address and port of metrics and health over HTTP/1.1; `auto` is 127.0.0.1:9477 if that is
+    /// free, `off` is none
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "DYNO_METRICS_LISTEN",
+        hide_env_values = true,
+        default_value = "auto"
+    )]
+    pub metrics_listen: MetricsListen,
+
     /// Certificate chain (PEM), leaf first: turns TLS on
     #[arg(
         long,
@@ -168,6 +179,7 @@ impl Config {
         Self {
             bundles: bundles.into(),
             listen: DEFAULT_LISTEN,
+            metrics_listen: MetricsListen::Off,
             tls_cert: None,
             tls_key: None,
             allow_plaintext: false,
@@ -241,6 +253,37 @@ impl Config {
         usize::try_from(self.max_photo_bytes.get())
             .unwrap_or(usize::MAX)
             .min(MAX_PHOTO_BYTES)
+    }
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsListen {
+    /// Nowhere: what a server in another program does unless it is told otherwise.
+    Off,
+    /// On [`MetricsListen::USUAL`], unless somebody has that already: what the command does.
+    IfFree,
+    /// There, or the server does not start.
+    At(SocketAddr),
+}
+
+impl MetricsListen {
+    /// The usual address: of this machine only.
+    pub const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9477);
+}
+
+impl std::str::FromStr for MetricsListen {
+    type Err = String;
+
+    /// An address with a port, `off`, or `auto` for [`MetricsListen::IfFree`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::IfFree),
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| {
+                format!("'{text}' is neither an address with a port, such as 127.0.0.1:9477, nor auto or off")
+            }),
+        }
     }
 }
 

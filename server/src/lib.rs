@@ -16,6 +16,7 @@ mod identity;
 #[cfg(feature = "internals")]
 pub mod internals;
 mod listener;
+mod metrics;
 mod models;
 mod observe;
 mod places;
@@ -25,7 +26,7 @@ mod server;
 mod stall;
 mod timing;
 
-pub use config::{Config, parse_duration};
+pub use config::{Config, MetricsListen, parse_duration};
 pub use engine::{BodyKind, BundleEngine, TailEngine};
 pub use models::Model;
 pub use reload::Reloader;

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Lifecycle;
+use crate::metrics::{Metrics, Refusal};
 use crate::places::{Place, Places};
 use crate::routes::App;
 use crate::stall;
@@ -66,6 +67,7 @@ struct Shared {
     http: http2::Builder<Tracked>,
     router: Router,
     lifecycle: Arc<Lifecycle>,
+    metrics: Arc<Metrics>,
     requests: TaskTracker,
     handshake_timeout: Duration,
 }
@@ -108,6 +110,7 @@ impl Listener {
                 ),
                 router,
                 lifecycle: Arc::clone(&app.lifecycle),
+                metrics: Arc::clone(&app.metrics),
                 requests,
                 handshake_timeout: config.handshake_timeout,
             }),
@@ -129,6 +132,7 @@ impl Listener {
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     if !is_the_peers(&error) {
+                        self.shared.metrics.refused(Refusal::Accept);
                         tokio::time::sleep(ACCEPT_REST).await;
                     }
                     continue;
@@ -144,7 +148,11 @@ impl Listener {
                         shared: Arc::clone(&self.shared),
                     };
                 }
-                Err(error) => tracing::warn!(%peer, %error, "closed a new connection"),
+                Err(refusal) => {
+                    self.shared.metrics.refused(refusal);
+                    let reason = refusal.as_str();
+                    tracing::warn!(%peer, reason, "closed a new connection: there are too many");
+                }
             }
         }
     }
@@ -190,8 +198,10 @@ impl Accepted {
             Some(Tls(acceptor)) => {
                 let mut patience = pin!(patience);
                 let stream = tokio::select! {
-                    stream = acceptor.accept(stream) => stream?,
-                    () = &mut patience => return Err(timed_out()),
+                    stream = acceptor.accept(stream) => {
+                        stream.inspect_err(|_| shared.metrics.refused(Refusal::Tls))?
+                    }
+                    () = &mut patience => return Err(timed_out(&shared.metrics)),
                 };
                 serve(stream, patience, leave, &shared).await
             }
@@ -214,6 +224,7 @@ where
     let (mut reader, mut writer) = tokio::io::split(stream);
     let preface = async {
         if !read_preface(&mut reader).await? {
+            shared.metrics.refused(Refusal::NotHttp2);
             writer.write_all(HTTP2_ONLY).await?;
             writer.shutdown().await?;
             // Closing on unread bytes would reset the connection, and the words with it.
@@ -225,17 +236,35 @@ where
     };
     tokio::select! {
         read = preface => read?,
-        () = patience => return Err(timed_out()),
+        () = patience => return Err(timed_out(&shared.metrics)),
     }
 
+    let _counted = shared.metrics.connection();
     let stream = tokio::io::join(PREFACE.chain(reader), writer);
     let service = TowerToHyperService::new(shared.router.clone());
     let mut connection = pin!(shared.http.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        ended = connection.as_mut() => return ended.map_err(std::io::Error::other),
-        () = leave => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await.map_err(std::io::Error::other)
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = leave => {
+            shared.metrics.goaway(h2::Reason::NO_ERROR);
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended.map_err(|error| {
+        if let Some(reason) = our_goaway(&error) {
+            shared.metrics.goaway(reason);
+        }
+        std::io::Error::other(error)
+    })
+}
+
+/// Why the server itself ended a connection, if it did.
+fn our_goaway(error: &hyper::Error) -> Option<h2::Reason> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    cause
+        .reason()
+        .filter(|_| cause.is_go_away() && cause.is_library())
 }
 
 /// Whether the first bytes are HTTP/2's; stops at the first one that is not.
@@ -341,7 +370,8 @@ fn is_the_peers(error: &std::io::Error) -> bool {
     )
 }
 
-fn timed_out() -> std::io::Error {
+fn timed_out(metrics: &Metrics) -> std::io::Error {
+    metrics.refused(Refusal::Handshake);
     std::io::ErrorKind::TimedOut.into()
 }
 

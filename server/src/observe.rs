@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use dyno_core::ErrorKind;
@@ -17,6 +17,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::errors::Failure;
 use crate::identity::ClientId;
+use crate::metrics::{Ended, Metrics};
 use crate::timing::{Timing, millis};
 
 /// Carries the id that the log has, in every answer.
@@ -30,6 +31,8 @@ pub(crate) struct Details {
     pub(crate) model: Option<String>,
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: Option<usize>,
+    /// Bytes of the tensors that were in the body.
+    pub(crate) unpacked: Option<usize>,
     pub(crate) timing: Option<Timing>,
 }
 
@@ -44,8 +47,12 @@ impl Record {
 }
 
 /// The outermost layer.
-pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
-    let mut line = Line::new(&request);
+pub(crate) async fn observe(
+    State(metrics): State<Arc<Metrics>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut line = Line::new(&request, metrics);
     request.extensions_mut().insert(line.record.clone());
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
@@ -79,10 +86,11 @@ struct Line {
     started: Instant,
     status: Option<StatusCode>,
     kind: Option<ErrorKind>,
+    metrics: Arc<Metrics>,
 }
 
 impl Line {
-    fn new(request: &Request) -> Self {
+    fn new(request: &Request, metrics: Arc<Metrics>) -> Self {
         Self {
             id: next_id(),
             method: request.method().clone(),
@@ -91,6 +99,7 @@ impl Line {
             started: Instant::now(),
             status: None,
             kind: None,
+            metrics,
         }
     }
 }
@@ -103,10 +112,22 @@ impl Drop for Line {
             (None, None) => Some(ErrorKind::Cancelled),
             (kind, _) => kind,
         };
+        let total = self.started.elapsed();
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        self.metrics.request(&Ended {
+            route,
+            model: details.model.as_deref(),
+            status: self.status,
+            kind,
+            total,
+            timing: details.timing,
+            bytes: details.bytes,
+            unpacked: details.unpacked,
+        });
         tracing::info!(
             request_id = %self.id,
             method = %self.method,
-            route = self.route.as_ref().map(MatchedPath::as_str),
+            route,
             key = details.key.as_ref().map(ClientId::as_str),
             model = details.model.as_deref(),
             cut = details.cut,
@@ -117,7 +138,7 @@ impl Drop for Line {
             unpack_ms = ms.map(|ms| ms.unpack),
             queue_ms = ms.map(|ms| ms.queue),
             infer_ms = ms.map(|ms| ms.infer),
-            total_ms = millis(self.started.elapsed()),
+            total_ms = millis(total),
             "request"
         );
     }

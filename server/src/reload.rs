@@ -23,6 +23,12 @@ pub(crate) trait Reload: Send + Sync {
 
     /// Reads the files if they have changed and stand still since the last look. Blocking.
     fn poll(&self);
+
+    /// What it is, in a word.
+    fn what(&self) -> &'static str;
+
+    /// How often that worked out.
+    fn counts(&self) -> &Counts;
 }
 
 /// A value read from files, and how to read it.
@@ -132,6 +138,13 @@ impl<T: Send + Sync> Reload for Live<T> {
         if is_new && stands {
             self.read(now);
         }
+    }
+    fn what(&self) -> &'static str {
+        self.what
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 
@@ -306,6 +319,14 @@ mod tests {
         }
 
         fn poll(&self) {}
+
+        fn what(&self) -> &'static str {
+            self.0.live.what()
+        }
+
+        fn counts(&self) -> &Counts {
+            self.0.live.counts()
+        }
     }
 
     #[tokio::test]

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use dyno_core::runtime::Cancel;
 use dyno_core::{Error, ErrorKind, Result};
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::drain::{self, Lifecycle, Phase};
 use crate::identity::Identity;
 use crate::listener::{Listener, Tls};
+use crate::metrics::MetricsPort;
 use crate::models::{self, Model, Refused, Registry};
 use crate::reload::{self, Reloader};
 use crate::routes::{App, router};
@@ -40,6 +42,8 @@ pub struct Server {
     listener: Listener,
     local_addr: SocketAddr,
     reloader: Reloader,
+    metrics_port: Option<MetricsPort>,
+    metrics_addr: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Server {
@@ -86,6 +90,11 @@ impl Server {
         self.reloader.clone()
     }
 
+    /// The address of its metrics, if it has one.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics_addr
+    }
+
     /// Serves until `shutdown` resolves, then drains. Dropping the future stops at once.
     ///
     /// Fails if the models cannot be warmed up, and with [`ErrorKind::DeadlineExceeded`] if
@@ -96,8 +105,12 @@ impl Server {
             app,
             listener,
             reloader,
+            metrics_port,
             ..
         } = self;
+        // To the very end, so that probes and scrapers see the drain.
+        let _metrics = metrics_port
+            .map(|port| AbortOnDropHandle::new(tokio::spawn(port.serve(Arc::clone(&app)))));
         let lifecycle = Arc::clone(&app.lifecycle);
         // Ends with this future, whatever ends that.
         let mut background = JoinSet::new();
@@ -163,8 +176,16 @@ impl Server {
         let app = Arc::new(App::new(&config, identity, registry, lifecycle));
         let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
         let local_addr = listener.local_addr()?;
+        let metrics_port = MetricsPort::bind(config.metrics_listen).await?;
+        let metrics_addr = metrics_port
+            .as_ref()
+            .map(MetricsPort::local_addr)
+            .transpose()?;
 
         tracing::info!("listening on {local_addr}");
+        if let Some(addr) = metrics_addr {
+            tracing::info!("metrics on http://{addr}/metrics");
+        }
         tracing::info!(
             tls = encrypted,
             keys = known_keys,
@@ -192,6 +213,8 @@ impl Server {
             listener,
             local_addr,
             reloader: Reloader::default(),
+            metrics_port,
+            metrics_addr,
         })
     }
 }

@@ -14,9 +14,11 @@ use dyno_core::client::Token;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::{App, LIVE, READY, single};
+use super::health::{LIVE, READY};
+use super::{App, single};
 use crate::errors::Failure;
 use crate::identity::Caller;
+use crate::metrics::AuthFailure;
 use crate::observe::Record;
 
 /// What people call a token in an address. It has no place there: addresses are logged, by proxies
@@ -55,6 +57,7 @@ pub(super) async fn guard(
     if let Some(model) = model
         && !caller.rights.allow(model)
     {
+        app.metrics.auth_failure(AuthFailure::Model);
         // The same for models that there are and that there are not.
         let text = "this model is not among those that the token is for";
         return Failure::new(StatusCode::FORBIDDEN, ErrorKind::Unauthorized, text).into_response();
@@ -69,6 +72,7 @@ pub(super) async fn guard(
 /// to learn.
 fn admit(app: &App, request: &Request) -> Result<Caller, Failure> {
     if has_token(request.uri()) {
+        app.metrics.auth_failure(AuthFailure::Address);
         return Err(Failure::of(
             ErrorKind::InvalidArgument,
             "a token does not belong in the address, where logs keep it: take it back, and send \
@@ -78,15 +82,21 @@ fn admit(app: &App, request: &Request) -> Result<Caller, Failure> {
     if app.identity.is_open() {
         return Ok(Caller::anonymous());
     }
-    token(request.headers())
-        .and_then(|token| app.identity.find(&token))
-        .ok_or_else(|| {
-            Failure::of(
-                ErrorKind::Unauthorized,
-                "this server wants to know who asks: send authorization: Bearer and a token of \
-                 its keys",
-            )
-        })
+    known(app, request.headers()).map_err(|reason| {
+        app.metrics.auth_failure(reason);
+        Failure::of(
+            ErrorKind::Unauthorized,
+            "this server wants to know who asks: send authorization: Bearer and a token of its keys",
+        )
+    })
+}
+
+fn known(app: &App, headers: &HeaderMap) -> Result<Caller, AuthFailure> {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Err(AuthFailure::Missing);
+    }
+    let token = token(headers).ok_or(AuthFailure::Malformed)?;
+    app.identity.find(&token).ok_or(AuthFailure::Unknown)
 }
 
 /// Whether the address has a parameter that looks like a token.

@@ -10,13 +10,17 @@ use serde_json::json;
 use super::App;
 use crate::errors::json;
 
+/// Paths that need no token: whoever looks after the process asks them.
+pub(crate) const LIVE: &str = "/v2/health/live";
+pub(crate) const READY: &str = "/v2/health/ready";
+
 /// 200 for as long as the process answers at all.
-pub(super) async fn live() -> Response {
+pub(crate) async fn live() -> Response {
     json(StatusCode::OK, &json!({ "live": true }))
 }
 
 /// 200 once every model is warm, 503 before that and from the start of a drain.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
     let ready = app.lifecycle.is_ready();
     let status = if ready {
         StatusCode::OK

@@ -10,8 +10,8 @@ use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use dyno_core::ErrorKind;
 use dyno_core::bundle::BundleHash;
+use dyno_core::{ErrorKind, TensorSpec};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{App, BUNDLE, LOAD, SERVER_TIMING, content_length, number, single};
 use crate::answer::{self, Answer};
 use crate::body;
-use crate::engine::{BodyKind, work};
+use crate::engine::{BodyKind, TailEngine, work};
 use crate::errors::Failure;
 use crate::models::{Limits, Served};
 use crate::observe::Record;
@@ -76,14 +76,16 @@ async fn run(
             .deadline
             .map_or(app.max_deadline, |d| d.min(app.max_deadline));
 
-    let place = app.admission.admit()?;
+    let place = app.admit()?;
     let received = body::receive(body, ask.length, app.patience, arrived, deadline).await?;
 
     let engine = Arc::clone(&served.model.engine);
     let Ask { kind, answer, .. } = ask;
+    let queued = app.metrics.queued();
     let computed = app
         .admission
         .run(place, deadline, move |cancel| {
+            drop(queued);
             let work = work(&*engine, received.bytes, kind, cancel)?;
             let payload = answer.encode(&work.outputs, engine.manifest())?;
             Ok((work, payload))
@@ -91,6 +93,7 @@ async fn run(
         .await?;
 
     let (work, payload) = computed.value;
+    app.metrics.batch(&served.model.name, 1);
     let timing = Timing {
         receive: received.elapsed,
         unpack: work.unpack,
@@ -99,6 +102,7 @@ async fn run(
     };
     let mut details = record.details();
     details.cut = Some(work.cut);
+    details.unpacked = unpacked_bytes(&*served.model.engine, work.cut);
     details.timing = Some(timing);
     drop(details);
     let load = app.admission.load();
@@ -112,6 +116,12 @@ async fn run(
         payload.into_response(&served.model.name, hash, timing),
     )
         .into_response())
+}
+
+/// Bytes of the tensors that cross a cut.
+fn unpacked_bytes(engine: &dyn TailEngine, cut: usize) -> Option<usize> {
+    let cut = engine.manifest().cuts.get(cut)?;
+    Some(cut.tensors.iter().map(TensorSpec::bytes).sum())
 }
 
 /// What the headers ask for.

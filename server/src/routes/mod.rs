@@ -1,7 +1,7 @@
 //! The protocol's paths and headers; `docs/protocol.md` describes them.
 
 mod guard;
-mod health;
+pub(crate) mod health;
 mod infer;
 mod models;
 mod probe;
@@ -17,12 +17,13 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Place};
 use crate::body::BodyPatience;
 use crate::config::Config;
 use crate::drain::Lifecycle;
 use crate::errors::Failure;
 use crate::identity::Identity;
+use crate::metrics::{Metrics, Shed};
 use crate::models::{Registry, Served};
 use crate::observe::observe;
 use crate::stall;
@@ -37,15 +38,12 @@ const LOAD: HeaderName = HeaderName::from_static("dyno-load");
 /// Bundle downloads at once: updates must not starve inference of its connection or disk.
 const MAX_DOWNLOADS: usize = 16;
 
-/// Paths that need no token: whoever looks after the process asks them.
-const LIVE: &str = "/v2/health/live";
-const READY: &str = "/v2/health/ready";
-
 /// What handlers share.
 pub(crate) struct App {
     pub(crate) models: Registry,
     pub(crate) admission: Admission,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Who is let in, and to what.
     pub(crate) identity: Identity,
     downloads: Arc<Semaphore>,
@@ -64,6 +62,7 @@ impl App {
             models,
             admission: Admission::new(config.max_in_flight(), config.workers()),
             lifecycle,
+            metrics: Arc::new(Metrics::new(identity.reloads().collect())),
             identity,
             downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
             patience: BodyPatience {
@@ -72,6 +71,13 @@ impl App {
             },
             max_deadline: config.max_deadline,
         }
+    }
+
+    /// A place for a request, now or never.
+    fn admit(&self) -> dyno_core::Result<Place> {
+        self.admission
+            .admit()
+            .inspect_err(|_| self.metrics.shed(Shed::InFlight))
     }
 
     /// The model that a path names.
@@ -96,8 +102,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{model}/bundle", get(models::download))
         .route("/v1/models/{model}/infer", post(infer::infer))
         .route("/v1/probe", post(probe::probe))
-        .route(LIVE, get(health::live))
-        .route(READY, get(health::ready))
+        .route(health::LIVE, get(health::live))
+        .route(health::READY, get(health::ready))
         .fallback(async || Failure::of(ErrorKind::NotFound, "there is no such path here"))
         .method_not_allowed_fallback(async || {
             Failure::new(
@@ -112,7 +118,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             Arc::clone(&app),
             guard::guard,
         ))
-        .layer(middleware::from_fn(observe))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app.metrics),
+            observe,
+        ))
         .layer(middleware::map_response(stall::watch))
         .with_state(app)
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::{App, BUNDLE};
 use crate::errors::{Failure, json};
 use crate::identity::Caller;
+use crate::metrics::Shed;
 
 /// `GET /v1/models`: those that are for the client.
 pub(super) async fn list(
@@ -66,6 +67,7 @@ pub(super) async fn download(
     let place = Arc::clone(&app.downloads)
         .try_acquire_owned()
         .map_err(|_| {
+            app.metrics.shed(Shed::Downloads);
             Failure::of(
                 ErrorKind::Overloaded,
                 "too many bundles are being downloaded: try again later",

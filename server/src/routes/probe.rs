@@ -29,7 +29,7 @@ pub(super) async fn probe(
     let length = content_length(&parts.headers, MAX_PROBE_BYTES)?;
     record.details().bytes = Some(length);
     // A probe takes a place like any request: a server without room says so to both.
-    let _place = app.admission.admit()?;
+    let _place = app.admit()?;
     let deadline = arrived + app.max_deadline;
     let received = body::receive(body, length, app.patience, arrived, deadline).await?;
     let timing = Timing {

@@ -203,6 +203,8 @@ fn answer(manifest: &Manifest) -> SpanRun {
 /// A running server with the models `fake` (a classifier) and `maps` (no classifier).
 pub struct TestServer {
     pub addr: SocketAddr,
+    /// Of its metrics, if the configuration wants any.
+    pub metrics: Option<SocketAddr>,
     pub scheme: &'static str,
     pub client: Client,
     pub events: mpsc::UnboundedReceiver<&'static str>,
@@ -248,9 +250,10 @@ pub async fn start(configure: impl FnOnce(&mut Config)) -> TestServer {
     } else {
         "http"
     };
-    let (addr, stop, end, reloader) = run_reloadable(config, models).await;
+    let (addr, metrics, stop, end, reloader) = launch(config, models).await;
     let server = TestServer {
         addr,
+        metrics,
         scheme,
         client: client(),
         events: heard,
@@ -286,28 +289,30 @@ pub async fn run(
     config: Config,
     models: Vec<Model>,
 ) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<Result<()>>) {
-    let (addr, stop, end, _) = run_reloadable(config, models).await;
+    let (addr, _, stop, end, _) = launch(config, models).await;
     (addr, stop, end)
 }
 
-async fn run_reloadable(
+async fn launch(
     config: Config,
     models: Vec<Model>,
 ) -> (
     SocketAddr,
+    Option<SocketAddr>,
     oneshot::Sender<()>,
     JoinHandle<Result<()>>,
     Reloader,
 ) {
     let server = Server::with_models(config, models).await.unwrap();
     let addr = server.local_addr();
+    let metrics = server.metrics_addr();
     let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
     let end = tokio::spawn(server.run(async {
         // A test that ends early drops the sender: the server then stops as well.
         let _ = stopped.await;
     }));
-    (addr, stop, end, reloader)
+    (addr, metrics, stop, end, reloader)
 }
 
 /// A client of its own: a new one opens a new connection.
