@@ -4,7 +4,7 @@ CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
 .PHONY: help setup build demo test lint bindgen test-kotlin test-swift bench fuzz fuzz-seeds android-libs ios-libs \
-	xcframework phone-checks check-android check-ios arm64 deny clean
+	xcframework check-deploy phone-checks check-android check-ios arm64 deny clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,6 +76,9 @@ check-ios: ## The iOS library, compiled against a stand-in for the SDK (installs
 
 arm64: ## Tests of the core and the bindings on 64-bit Arm, under qemu (installs Debian packages; needs root)
 	@scripts/arm64.sh
+
+check-deploy: ## deploy/ against Envoy, Helm, promtool and the schemas of Kubernetes (fetches them once; says what it skips)
+	@scripts/check-deploy.sh
 
 deny: ## Licences, advisories and sources of all dependencies (needs cargo-deny)
 	$(CARGO) deny check
