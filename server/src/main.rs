@@ -1,5 +1,6 @@
 //! `dyno-server`: flags, logs and signals around [`dyno_server::Server`].
 
+mod cli;
 mod log_writer;
 
 use std::convert::Infallible;
@@ -7,10 +8,10 @@ use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
 use dyno_server::{Config, Reloader, Server};
 use tracing_subscriber::EnvFilter;
 
+use crate::cli::{Cli, LogFormat, Settings};
 use crate::log_writer::LogWriter;
 
 /// How long the process waits for workers that were told to stop. ONNX Runtime crashes if the
@@ -19,29 +20,18 @@ const LAST_WORK: Duration = Duration::from_secs(3);
 /// How long the process waits for its last lines to be read.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs the tails of split CNNs over HTTP/2.
-#[derive(Debug, Parser)]
-#[command(name = "dyno-server", version, max_term_width = 100)]
-struct Cli {
-    #[command(flatten)]
-    config: Config,
-
-    /// Form of the log, on standard error; `RUST_LOG` chooses what is in it
-    #[arg(long, value_name = "FORM", env = "DYNO_LOG_FORMAT", hide_env_values = true,
-          value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<_> = std::env::args_os().collect();
+    let settings = match Settings::read(&args) {
+        Ok(settings) => settings,
+        Err(error) => error.exit(),
+    };
+    let Cli {
+        config,
+        log_format,
+        check_config,
+        ..
+    } = settings.cli.clone();
     let log = match LogWriter::start(std::io::stderr()) {
         Ok(log) => log,
         Err(error) => {
@@ -49,13 +39,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    start_log(cli.log_format, log.clone());
+    start_log(log_format, log.clone());
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
-            let outcome = runtime.block_on(serve(cli.config));
+            let outcome = if check_config {
+                // Whoever closed standard output still hears by the status.
+                let _ = write!(std::io::stdout(), "{settings}");
+                runtime.block_on(check(config))
+            } else {
+                runtime.block_on(serve(config))
+            };
             runtime.shutdown_timeout(LAST_WORK);
             outcome
         });
@@ -68,6 +67,12 @@ fn main() -> ExitCode {
     };
     log.flush(LAST_LINES);
     code
+}
+
+async fn check(config: Config) -> anyhow::Result<()> {
+    Server::check(config).await?;
+    tracing::info!("a server would start with this");
+    Ok(())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

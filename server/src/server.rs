@@ -61,23 +61,24 @@ impl Server {
     /// for other machines, a bad certificate, bad keys, no bundles), with [`ErrorKind::InvalidBundle`] if
     /// none can be served, and with [`ErrorKind::Io`] if the address cannot be had.
     pub async fn bind(config: Config) -> Result<Self> {
-        config.tls_files()?;
-        let identity = Identity::of(&config)?;
-        let opening = config.clone();
-        let (models, refused) = tokio::task::spawn_blocking(move || models::open_all(&opening))
-            .await
-            .map_err(|error| {
-                Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
-            })??;
-        Self::start(config, identity, models, &refused).await
+        Prepared::open(config).await?.bind().await
+    }
+
+    /// Reads everything that [`Server::bind`] reads and fails like it, but for the addresses, which are
+    /// not taken.
+    pub async fn check(config: Config) -> Result<()> {
+        Prepared::open(config).await.map(drop)
     }
 
     /// A server for models that are at hand already; the configured folder is not looked at.
     ///
     /// Fails like [`Server::bind`].
     pub async fn with_models(config: Config, models: Vec<Model>) -> Result<Self> {
+        let tls = tls(&config)?;
         let identity = Identity::of(&config)?;
-        Self::start(config, identity, models, &[]).await
+        Prepared::new(config, tls, identity, models, &[])?
+            .bind()
+            .await
     }
 
     /// The address it is bound to.
@@ -158,36 +159,44 @@ impl Server {
     pub(crate) fn router(&self) -> axum::Router {
         self.listener.router()
     }
+}
 
-    async fn start(
+/// A server but for its addresses.
+struct Prepared {
+    config: Config,
+    app: Arc<App>,
+    tls: Option<Tls>,
+}
+
+impl Prepared {
+    /// With the bundles of the configured folder.
+    async fn open(config: Config) -> Result<Self> {
+        // What is quickly read first: bundles are hashed.
+        let tls = tls(&config)?;
+        let identity = Identity::of(&config)?;
+        let opening = config.clone();
+        let (models, refused) = tokio::task::spawn_blocking(move || models::open_all(&opening))
+            .await
+            .map_err(|error| {
+                Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
+            })??;
+        Self::new(config, tls, identity, models, &refused)
+    }
+
+    fn new(
         config: Config,
+        tls: Option<Tls>,
         identity: Identity,
         models: Vec<Model>,
         refused: &[Refused],
     ) -> Result<Self> {
-        let tls = config
-            .tls_files()?
-            .map(|(cert, key)| Tls::from_files(cert, key))
-            .transpose()?;
-        let encrypted = tls.is_some();
         let known_keys = identity.keys();
         let registry = Registry::new(models, config.max_photo_bytes())?;
         let lifecycle = Arc::new(Lifecycle::new());
         let app = Arc::new(App::new(&config, identity, registry, lifecycle));
-        let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
-        let local_addr = listener.local_addr()?;
-        let metrics_port = MetricsPort::bind(config.metrics_listen).await?;
-        let metrics_addr = metrics_port
-            .as_ref()
-            .map(MetricsPort::local_addr)
-            .transpose()?;
 
-        tracing::info!("listening on {local_addr}");
-        if let Some(addr) = metrics_addr {
-            tracing::info!("metrics on http://{addr}/metrics");
-        }
         tracing::info!(
-            tls = encrypted,
+            tls = tls.is_some(),
             keys = known_keys,
             workers = config.workers(),
             threads = config.threads(),
@@ -207,7 +216,23 @@ impl Server {
             let hash = &served.model.engine.manifest().hash;
             tracing::info!(model = served.model.name, bundle = %hash, "model");
         }
-        Ok(Self {
+        Ok(Self { config, app, tls })
+    }
+
+    async fn bind(self) -> Result<Server> {
+        let Self { config, app, tls } = self;
+        let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
+        let local_addr = listener.local_addr()?;
+        let metrics_port = MetricsPort::bind(config.metrics_listen).await?;
+        let metrics_addr = metrics_port
+            .as_ref()
+            .map(MetricsPort::local_addr)
+            .transpose()?;
+        tracing::info!("listening on {local_addr}");
+        if let Some(addr) = metrics_addr {
+            tracing::info!("metrics on http://{addr}/metrics");
+        }
+        Ok(Server {
             config,
             app,
             listener,
@@ -217,6 +242,13 @@ impl Server {
             metrics_addr,
         })
     }
+}
+
+fn tls(config: &Config) -> Result<Option<Tls>> {
+    config
+        .tls_files()?
+        .map(|(cert, key)| Tls::from_files(cert, key))
+        .transpose()
 }
 
 /// Runs every model once. A model that cannot is a reason to stop if the server is strict or if
