@@ -21,6 +21,17 @@ impl ServerProcess {
     /// Starts a server for the bundles in `folder` and waits until it listens, without TLS: for
     /// addresses that no other machine reaches. In the network namespace of the calling thread.
     pub(crate) fn start(program: Option<&Path>, folder: &Path, listen: SocketAddr) -> Result<Self> {
+        Self::start_with(program, folder, listen, &[])
+    }
+
+    /// Starts a server as [`start`](Self::start) does, with more flags; on the cores of the calling
+    /// thread.
+    pub(crate) fn start_with(
+        program: Option<&Path>,
+        folder: &Path,
+        listen: SocketAddr,
+        flags: &[String],
+    ) -> Result<Self> {
         let program = match program {
             Some(program) => program.to_owned(),
             None => beside_this_program()?,
@@ -29,6 +40,7 @@ impl ServerProcess {
             .arg("--bundles")
             .arg(folder)
             .args(["--listen", &listen.to_string(), "--allow-plaintext"])
+            .args(flags)
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -53,6 +65,11 @@ impl ServerProcess {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it at once, as a crash would.

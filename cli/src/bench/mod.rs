@@ -1,14 +1,20 @@
 //! `dyno bench`: measurements anyone can run again.
 
+mod axis;
 mod bare;
 #[cfg(target_os = "linux")]
 mod link;
+mod machine;
 mod memory;
 mod overhead;
 mod pack;
 mod plot;
 mod promise;
 mod report;
+#[cfg(unix)]
+mod server;
+#[cfg(unix)]
+mod service;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -30,6 +36,9 @@ enum Bench {
     Promise(promise::Args),
     /// The planner and its rivals over bundles, devices and links, as one HTML page.
     Report(Box<report::Args>),
+    /// A server under load: open loop, mixed cuts, clients that misbehave.
+    #[cfg(unix)]
+    Server(Box<server::Args>),
     /// Client and server over an emulated link, with a slower device (Linux, root).
     #[cfg(target_os = "linux")]
     Link(link::Args),
@@ -48,6 +57,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Bench::Pack(args) => pack::run(&args),
         Bench::Promise(args) => promise::run(&args),
         Bench::Report(args) => report::run(&args),
+        #[cfg(unix)]
+        Bench::Server(args) => server::run(&args),
         #[cfg(target_os = "linux")]
         Bench::Link(args) => link::run(&args),
         #[cfg(target_os = "linux")]

@@ -25,6 +25,8 @@ fn every_command_has_its_help() {
         "bench pack",
         "bench promise",
         "bench report",
+        #[cfg(unix)]
+        "bench server",
         "demo",
         #[cfg(target_os = "linux")]
         "bench link",

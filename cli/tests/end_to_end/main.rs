@@ -18,6 +18,8 @@ mod infer;
 mod inspect;
 #[cfg(target_os = "linux")]
 mod link;
+#[cfg(unix)]
+mod load;
 mod prepare;
 mod protocol;
 mod real_models;

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::clock::Clock;
 use super::observed::Observed;
 use super::policy::Policy;
-use super::service::MODEL;
+use crate::bench::service::MODEL;
 use crate::slow_device::SlowDevice;
 
 /// Threads of the device.

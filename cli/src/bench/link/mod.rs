@@ -15,7 +15,6 @@ mod observed;
 mod phone;
 mod policy;
 mod report;
-mod service;
 mod shaper;
 mod spec;
 mod tun;
@@ -35,8 +34,8 @@ use self::interrupt::Interrupt;
 use self::network::{Carried, over};
 use self::policy::Policy;
 use self::report::{Device, Report, Summary};
-use self::service::Service;
 use self::spec::{LinkArgs, LinkSpec};
+use crate::bench::service::Service;
 use crate::verify::{image_files, read_photo};
 use crate::{output, progress};
 
@@ -189,7 +188,7 @@ impl Args {
         let program = self.server_program.as_deref();
         let (calls, carried) = over(
             link,
-            |listen| Service::start(program, &self.bundle, listen),
+            |listen| Service::start(program, &self.bundle, listen, &[]),
             |service, clock| {
                 phone::run(interrupt, async {
                     service.ready().await?;

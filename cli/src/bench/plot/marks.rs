@@ -4,7 +4,7 @@ use super::scale::{Agreement, Bytes};
 use super::{Escaped, Row, Svg};
 
 /// Okabe and Ito's colours, without yellow, which is too light on white.
-const COLOURS: [&str; 6] = [
+pub(in crate::bench) const COLOURS: [&str; 6] = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
 ];
 /// Greys and dashes of photos' curves.

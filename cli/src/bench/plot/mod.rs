@@ -16,6 +16,7 @@ use std::fmt::{self, Write as _};
 use dyno_core::schedule::PhotoCodec;
 
 use super::pack::Row;
+pub(super) use marks::COLOURS;
 use marks::{Curve, Point};
 use panel::Panels;
 use scale::{Agreement, Bytes};

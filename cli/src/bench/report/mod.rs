@@ -10,7 +10,6 @@ mod chart;
 mod grid;
 mod heat;
 mod html;
-mod machine;
 mod measured;
 mod page;
 mod policies;
@@ -27,10 +26,10 @@ use serde::Serialize;
 
 use self::cell::Cell;
 use self::grid::Grid;
-use self::machine::Machine;
 use self::measured::Measured;
 use self::page::Page;
 use self::targets::Target;
+use super::machine::Machine;
 use crate::output;
 
 /// Slowest device.

@@ -6,10 +6,10 @@ use super::chart::{self, Series};
 use super::grid::{Aim, Grid, Link, Model};
 use super::heat::{self, GAIN, REGRET, SHARE, Shade, Steps};
 use super::html::Html;
-use super::machine::Machine;
 use super::measured::Measured;
 use super::policies::POLICIES;
 use super::targets::{Target, avoidable_share, speed_over_best};
+use crate::bench::machine::Machine;
 use crate::simulate::report::Summary;
 
 /// Sections: the anchors, and the words that lead to them.

@@ -4,7 +4,7 @@
 
 use super::super::super::plot::{Escaped, Svg};
 use super::super::policies::Policy;
-use super::scale::{Log, Tick, short};
+use crate::bench::axis::{Log, Tick, short};
 
 const WIDTH: f64 = 390.0;
 const HEIGHT: f64 = 300.0;

@@ -2,7 +2,6 @@
 //! a dark page alike.
 
 mod lines;
-mod scale;
 mod timeline;
 
 pub(super) use lines::{Series, panels};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::super::plot::{Escaped, Svg, text_width};
-use super::scale::{Log, linear_ticks};
+use crate::bench::axis::{Log, linear_ticks};
 use crate::simulate::CallLine;
 use crate::trace::Trace;
 

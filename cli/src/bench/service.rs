@@ -24,7 +24,13 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn start(program: Option<&Path>, bundle: &Path, listen: SocketAddr) -> Result<Self> {
+    /// Starts `program` (none: the one beside this program) with more flags of its own.
+    pub(super) fn start(
+        program: Option<&Path>,
+        bundle: &Path,
+        listen: SocketAddr,
+        flags: &[String],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a folder for the server")?;
         let bundle = bundle
             .canonicalize()
@@ -32,7 +38,7 @@ impl Service {
         std::os::unix::fs::symlink(bundle, folder.path().join(MODEL))
             .context("cannot link to the bundle")?;
         Ok(Self {
-            server: ServerProcess::start(program, folder.path(), listen)?,
+            server: ServerProcess::start_with(program, folder.path(), listen, flags)?,
             _folder: folder,
         })
     }
@@ -40,6 +46,16 @@ impl Service {
     /// Where it is.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.server.address())
+    }
+
+    /// Its address.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Its process.
+    pub(super) fn id(&self) -> u32 {
+        self.server.id()
     }
 
     /// Waits until its models are warm, on a connection of its own.

@@ -1,6 +1,6 @@
 //! Axes: where a number is drawn, and which numbers are written beside them.
 
-use super::super::super::plot::text_width;
+use super::plot::text_width;
 
 /// Size of the ticks' text.
 const TICK_PX: f64 = 11.0;
