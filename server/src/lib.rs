@@ -9,6 +9,7 @@ mod answer;
 mod archive;
 mod body;
 mod config;
+mod correlation;
 mod drain;
 mod engine;
 mod errors;

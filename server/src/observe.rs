@@ -1,7 +1,7 @@
 //! Around every request: an id, a log line, error bodies, and a net under panics.
 //!
 //! The line has sizes, times and the outcome; never a body, an output, a label or a token, and of
-//! what the client wrote only the name of a model that exists.
+//! what the client wrote only the name of a model that exists, and ids that are of a form fit for a log.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,19 +15,25 @@ use dyno_core::ErrorKind;
 use futures_util::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use crate::correlation::{ClientRequestId, TraceParent};
 use crate::errors::Failure;
 use crate::identity::ClientId;
-use crate::metrics::{Ended, Metrics};
+use crate::metrics::{AuthFailure, Ended, Metrics};
 use crate::timing::{Timing, millis};
 
 /// Carries the id that the log has, in every answer.
 const REQUEST_ID: HeaderName = HeaderName::from_static("dyno-request-id");
+
+/// Target of the lines that say who was not let in, and what was read again.
+pub(crate) const AUDIT: &str = "audit";
 
 /// What a handler leaves for the log line.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
     /// Who sent the request.
     pub(crate) key: Option<ClientId>,
+    /// Why the request was not let in, if it was not.
+    pub(crate) not_let_in: Option<AuthFailure>,
     pub(crate) model: Option<String>,
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: Option<usize>,
@@ -79,6 +85,8 @@ pub(crate) async fn observe(
 /// Written when it is dropped, so that requests whose client goes away leave one too.
 struct Line {
     id: String,
+    client_id: Option<ClientRequestId>,
+    parent: Option<TraceParent>,
     method: Method,
     /// The route's pattern, not the path.
     route: Option<MatchedPath>,
@@ -93,6 +101,8 @@ impl Line {
     fn new(request: &Request, metrics: Arc<Metrics>) -> Self {
         Self {
             id: next_id(),
+            client_id: ClientRequestId::of(request.headers()),
+            parent: TraceParent::of(request.headers()),
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
             record: Record::default(),
@@ -124,11 +134,19 @@ impl Drop for Line {
             bytes: details.bytes,
             unpacked: details.unpacked,
         });
+        let key = details.key.as_ref().map(ClientId::as_str);
+        if let Some(reason) = details.not_let_in {
+            self.metrics.auth_failure(reason);
+            let reason = reason.as_str();
+            tracing::warn!(target: AUDIT, request_id = %self.id, key, route, reason, "not let in");
+        }
         tracing::info!(
             request_id = %self.id,
+            client_request_id = self.client_id.as_ref().map(ClientRequestId::as_str),
+            trace_id = self.parent.map(TraceParent::trace_id),
             method = %self.method,
             route,
-            key = details.key.as_ref().map(ClientId::as_str),
+            key,
             model = details.model.as_deref(),
             cut = details.cut,
             bytes = details.bytes,

@@ -12,6 +12,8 @@ use dyno_core::Result;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::observe::AUDIT;
+
 /// How often files are looked at. A change is taken once it has stood for one such interval, so
 /// that files that are still being written are not read.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -113,11 +115,11 @@ impl<T> Live<T> {
             Ok(value) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
                 self.counts.taken.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(what, "read again");
+                tracing::info!(target: AUDIT, what, "read again");
             }
             Err(error) => {
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(what, %error, "not taken: what was read before stays in use");
+                tracing::error!(target: AUDIT, what, %error, "not taken: what was read before stays in use");
             }
         }
     }

@@ -62,6 +62,11 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     let labels = server
         .infer("user bytes")
         .bearer_auth(SESAME)
+        .header("x-request-id", "photo-7B")
+        .header(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
         .header("accept", "application/json");
     let answer = labels.send().await.unwrap();
     let id = answer.headers()["dyno-request-id"]
@@ -69,7 +74,11 @@ async fn every_request_leaves_one_line_without_the_users_data() {
         .unwrap()
         .to_owned();
     assert!(answer.text().await.unwrap().contains("dog"));
-    let broken = server.infer("broken").bearer_auth(SESAME);
+    let broken = server
+        .infer("broken")
+        .bearer_auth(SESAME)
+        .header("x-request-id", "user data")
+        .header("traceparent", "00-user-data-01");
     broken.send().await.unwrap();
     let unknown = server.url("/v1/models/in%0ajected/infer");
     let unknown = server.client.post(unknown).bearer_auth(SESAME);
@@ -86,6 +95,11 @@ async fn every_request_leaves_one_line_without_the_users_data() {
 
     let lines = captured.requests();
     assert_eq!(lines[0]["request_id"], id);
+    assert_eq!(lines[0]["client_request_id"], "photo-7B");
+    assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    for id in ["client_request_id", "trace_id"] {
+        assert!(lines[1].get(id).is_none(), "{id}");
+    }
     assert_eq!(lines[0]["key"], "phone-1");
     assert_eq!(lines[0]["model"], "fake");
     assert_eq!(lines[0]["cut"], 1);
@@ -116,15 +130,20 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     );
     assert!(lines[4].get("key").is_none() && lines[4].get("model").is_none());
 
+    assert_audited(&captured, &lines[4]["request_id"]);
     assert_warned_of_readable_tokens(&captured, keys.path()).await;
 
-    let text = captured.text();
+    assert_private(&captured.text());
+}
+
+fn assert_private(text: &str) {
     assert!(
         text.contains("secret detail"),
         "the reason behind a 500 is in the log"
     );
     for private in [
         "user bytes",
+        "user data",
         "stranger bytes",
         "dog",
         "jected",
@@ -134,6 +153,19 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     ] {
         assert!(!text.contains(private), "{private}");
     }
+}
+
+/// Two were not let in: the stranger, and whoever put a token into the address.
+fn assert_audited(captured: &Captured, stranger: &Value) {
+    let audit: Vec<_> = captured
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["target"] == "audit")
+        .collect();
+    let reasons: Vec<_> = audit.iter().map(|line| &line["reason"]).collect();
+    assert_eq!(reasons, ["unknown", "in_address"]);
+    assert_eq!(audit[0]["request_id"], *stranger);
 }
 
 async fn assert_warned_of_readable_tokens(captured: &Captured, keys: &Path) {

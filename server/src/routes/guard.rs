@@ -45,7 +45,7 @@ pub(super) async fn guard(
     if matches!(request.uri().path(), LIVE | READY) {
         return next.run(request).await;
     }
-    let caller = match admit(&app, &request) {
+    let caller = match admit(&app, &record, &request) {
         Ok(caller) => caller,
         Err(failure) => return failure.into_response(),
     };
@@ -57,7 +57,7 @@ pub(super) async fn guard(
     if let Some(model) = model
         && !caller.rights.allow(model)
     {
-        app.metrics.auth_failure(AuthFailure::Model);
+        record.details().not_let_in = Some(AuthFailure::Model);
         // The same for models that there are and that there are not.
         let text = "this model is not among those that the token is for";
         return Failure::new(StatusCode::FORBIDDEN, ErrorKind::Unauthorized, text).into_response();
@@ -70,9 +70,9 @@ pub(super) async fn guard(
 
 /// Who asks. One text for every reason: what was wrong with a token is nothing that a stranger is
 /// to learn.
-fn admit(app: &App, request: &Request) -> Result<Caller, Failure> {
+fn admit(app: &App, record: &Record, request: &Request) -> Result<Caller, Failure> {
     if has_token(request.uri()) {
-        app.metrics.auth_failure(AuthFailure::Address);
+        record.details().not_let_in = Some(AuthFailure::Address);
         return Err(Failure::of(
             ErrorKind::InvalidArgument,
             "a token does not belong in the address, where logs keep it: take it back, and send \
@@ -83,7 +83,7 @@ fn admit(app: &App, request: &Request) -> Result<Caller, Failure> {
         return Ok(Caller::anonymous());
     }
     known(app, request.headers()).map_err(|reason| {
-        app.metrics.auth_failure(reason);
+        record.details().not_let_in = Some(reason);
         Failure::of(
             ErrorKind::Unauthorized,
             "this server wants to know who asks: send authorization: Bearer and a token of its keys",
