@@ -54,6 +54,17 @@ impl Lifecycle {
         self.warm.load(Ordering::Acquire) && *self.phase.borrow() == Phase::Serving
     }
 
+    /// Where the server stands, in a word or two for people.
+    pub(crate) fn state(&self) -> &'static str {
+        if *self.phase.borrow() != Phase::Serving {
+            "draining"
+        } else if self.is_ready() {
+            "ready"
+        } else {
+            "warming up"
+        }
+    }
+
     /// Resolves when a connection that is accepted now must be told to go: one that comes while
     /// the server drains is kept until the server closes.
     pub(crate) fn leave(&self) -> impl Future<Output = ()> + Send + 'static {

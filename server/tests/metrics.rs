@@ -315,6 +315,46 @@ async fn idle_connections_to_the_metrics_port_are_few_and_do_not_stay() {
 }
 
 #[tokio::test]
+async fn the_status_page_runs_nothing_but_its_own_script() {
+    let server = start(|config| config.metrics_listen = free()).await;
+    let metrics = server.metrics.unwrap();
+    let page = get(metrics, "/", "text/html").await;
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = page.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let page = page.text().await.unwrap();
+    assert!(policy.starts_with("default-src 'none'; connect-src 'self'"));
+    for (directive, element) in [("script-src", "script"), ("style-src", "style")] {
+        let from = page.find(&format!("<{element}>")).unwrap() + element.len() + 2;
+        let to = page.find(&format!("</{element}>")).unwrap();
+        let hash = <sha2::Sha256 as sha2::Digest>::digest(&page[from..to]);
+        let hash = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, hash);
+        let allowed = format!("{directive} 'sha256-{hash}'");
+        assert!(policy.contains(&allowed), "{policy}");
+    }
+
+    server.infer("echo").send().await.unwrap();
+    let status = get(metrics, "/status.json", "*/*").await;
+    assert_eq!(status.headers()["cache-control"], "no-store");
+    let status = common::json(status).await;
+    assert_eq!(status["state"], "ready");
+    assert_eq!(status["in_flight_limit"], 4);
+    assert_eq!(status["models"][0]["name"], "fake");
+    assert_eq!(status["models"][0]["hash"], HASH);
+    until(async || {
+        let status = get(metrics, "/status.json", "*/*").await;
+        let status = common::json(status).await;
+        let samples = status["samples"].as_array().unwrap();
+        samples
+            .iter()
+            .any(|sample| sample["batch"] == 1.0 && sample["p99_ms"].is_number())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_documentation_lists_every_name_and_no_other() {
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/server.md");
     let docs = std::fs::read_to_string(docs).unwrap();

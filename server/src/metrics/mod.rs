@@ -3,14 +3,16 @@
 //! Labels are words of this crate or names of models that are served, never what a client wrote: how many
 //! series there are is decided here and not by strangers.
 
+mod history;
 mod labels;
 mod models;
 mod port;
 mod process;
 mod reloads;
+mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dyno_core::ErrorKind;
 use http::StatusCode;
@@ -28,6 +30,7 @@ pub(crate) use port::MetricsPort;
 use crate::reload::Reload;
 use crate::routes::App;
 use crate::timing::Timing;
+use history::History;
 use labels::{Goaway, ModelLabel, Request, RouteAndModel, Word};
 use models::Models;
 use process::Process;
@@ -75,6 +78,9 @@ pub(crate) struct Metrics {
     refused: Family<Word<Refusal>, Counter>,
     auth_failures: Family<Word<AuthFailure>, Counter>,
     models: Models,
+    history: History,
+    /// When the numbers began.
+    started: Instant,
 }
 
 /// How a request ended.
@@ -109,6 +115,8 @@ impl Metrics {
         ours.0.register_collector(Box::new(Reloads(reloads)));
         let metrics = Self {
             models,
+            history: History::new(),
+            started: Instant::now(),
             requests: ours.make("requests", "Requests, by how they ended"),
             request_seconds: ours.seconds("request", "From a request's headers to its answer"),
             receive_seconds: ours.seconds(
@@ -196,6 +204,7 @@ impl Metrics {
             .inc();
         self.request_seconds
             .observe(&route, ended.total.as_secs_f64());
+        self.history.request();
         if ended.status.is_none() {
             self.cancelled.get_or_create(&model).inc();
         }
@@ -203,6 +212,7 @@ impl Metrics {
             return;
         }
         if let Some(timing) = ended.timing {
+            self.history.latency(ended.total);
             for (seconds, time) in [
                 (&self.receive_seconds, timing.receive),
                 (&self.unpack_seconds, timing.unpack),
@@ -224,6 +234,7 @@ impl Metrics {
 
     /// A tail has run, on `size` activations at once.
     pub(crate) fn batch(&self, model: &str, size: usize) {
+        self.history.batch(size);
         let label = ModelLabel::of(Some(model));
         self.executions.get_or_create(&label).inc();
         self.inferences.get_or_create(&label).inc_by(size as u64);
@@ -232,6 +243,7 @@ impl Metrics {
 
     /// A request was refused for want of room.
     pub(crate) fn shed(&self, reason: Shed) {
+        self.history.shed();
         self.shed.get_or_create(&[("reason", reason)]).inc();
     }
 
@@ -261,6 +273,18 @@ impl Metrics {
         self.auth_failures
             .get_or_create(&[("reason", reason)])
             .inc();
+    }
+
+    /// Keeps the last minutes for the status page, for as long as the future is polled.
+    async fn keep_history(&self, app: &App) {
+        let mut ticks = tokio::time::interval(history::INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks.tick().await;
+        loop {
+            ticks.tick().await;
+            let load = app.admission.load();
+            self.history.sample(self.queue_depth.get(), load.in_flight);
+        }
     }
 
     /// All of it as text, in one of Prometheus's two formats.

@@ -1,4 +1,4 @@
-//! The port for whoever looks after the server: numbers and health over HTTP/1.1, which is what Prometheus
+//! The port for whoever looks after the server: numbers, a page and health over HTTP/1.1, which is what Prometheus
 //! and probes speak. Not the port that phones reach, so that nothing of this is public by accident.
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::Format;
+use super::{Format, status};
 use crate::config::MetricsListen;
 use crate::routes::{App, health};
 
@@ -75,7 +75,11 @@ impl MetricsPort {
 
     /// Answers until it is dropped.
     pub(crate) async fn serve(self, app: Arc<App>) {
-        let router = router(app);
+        let history = app.metrics.keep_history(&app);
+        tokio::join!(self.accept(router(Arc::clone(&app))), history);
+    }
+
+    async fn accept(self, router: Router) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let stream = match self.0.accept().await {
@@ -114,6 +118,8 @@ async fn answer(stream: TcpStream, router: Router) -> hyper::Result<()> {
 
 fn router(app: Arc<App>) -> Router {
     Router::new()
+        .route("/", get(status::page))
+        .route("/status.json", get(status::numbers))
         .route("/metrics", get(metrics))
         .route(health::LIVE, get(health::live))
         .route(health::READY, get(health::ready))

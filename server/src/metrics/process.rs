@@ -69,6 +69,11 @@ impl Collector for Process {
     }
 }
 
+/// Memory of this process in RAM, where that can be known.
+pub(super) fn resident_bytes() -> Option<u64> {
+    look().map(|look| look.resident_bytes)
+}
+
 #[cfg(not(target_os = "linux"))]
 fn look() -> Option<Look> {
     None
