@@ -132,6 +132,28 @@ impl TensorData {
         self.len() == 0
     }
 
+    /// The elements in `parts` equal pieces, in order; what does not fill a piece is dropped.
+    pub(crate) fn split(self, parts: usize) -> Vec<Self> {
+        fn pieces<T: Clone>(
+            all: &[T],
+            parts: usize,
+            wrap: fn(Vec<T>) -> TensorData,
+        ) -> Vec<TensorData> {
+            let each = (all.len() / parts.max(1)).max(1);
+            all.chunks_exact(each)
+                .map(|piece| wrap(piece.to_vec()))
+                .collect()
+        }
+        match self {
+            Self::F32(v) => pieces(&v, parts, Self::F32),
+            Self::I64(v) => pieces(&v, parts, Self::I64),
+            Self::I32(v) => pieces(&v, parts, Self::I32),
+            Self::U8(v) => pieces(&v, parts, Self::U8),
+            Self::I8(v) => pieces(&v, parts, Self::I8),
+            Self::Bool(v) => pieces(&v, parts, Self::Bool),
+        }
+    }
+
     /// The elements as little-endian bytes, row-major.
     pub fn to_le_bytes(&self) -> Vec<u8> {
         match self {

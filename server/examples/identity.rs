@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
 use dyno_core::pixels::{Anchor, Colour, Fit, Layout, Preprocess};
-use dyno_core::runtime::{Activation, Cancel, SpanRun};
+use dyno_core::runtime::{Activation, Cancel, TailRun};
 use dyno_core::{ElementType, Result, Tensor, TensorData, TensorSpec};
 use dyno_server::{BodyKind, Config, Model, Server, TailEngine};
 
@@ -30,10 +30,10 @@ impl TailEngine for Identity {
         Ok(Activation::new(1, Vec::new()))
     }
 
-    fn run(&self, _input: Activation, _cancel: &Cancel) -> Result<SpanRun> {
+    fn run(&self, _inputs: Vec<Activation>, to: usize, _cancel: &Cancel) -> Result<TailRun> {
         let zeros = Tensor::new(vec![1, CLASSES], TensorData::F32(vec![0.0; CLASSES]))?;
-        Ok(SpanRun {
-            output: Activation::new(2, vec![zeros]),
+        Ok(TailRun {
+            outputs: vec![Activation::new(to, vec![zeros])],
             elapsed: Duration::ZERO,
         })
     }

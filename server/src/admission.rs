@@ -1,23 +1,35 @@
-//! Who gets in and who computes: both bounded, both decided without a queue that grows.
+//! Who gets in: bounded in number, because memory must not be the queue, and in time, because an
+//! answer that waited long is worth nothing to a phone that could have finished by itself.
 //!
-//! A request takes a place before its body is read (otherwise memory would be the queue) and keeps
-//! it until it is answered or, if its client goes away, until the worker has let go of it.
+//! A request takes a place before its body is read and keeps it until it is answered or, if its
+//! client goes away, until the workers have let go of it. Whether those who are there already would
+//! keep it waiting too long is asked twice: before its body is read, so that a refusal costs
+//! neither side the upload, and once it is there, because others came meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use dyno_core::runtime::Cancel;
 use dyno_core::{Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
 
+use crate::batch::{Done, Line, Request, Workers};
+use crate::metrics::Metrics;
 use crate::timing::Load;
 
-/// Places for requests, and workers that compute.
-#[derive(Debug, Clone)]
+/// Times of its own cost that a request may be made to wait, unless the operator sets a time.
+const WAIT_IN_COSTS: u32 = 6;
+/// But at least this: a burst of tiny requests is soon over.
+const MIN_WAIT: Duration = Duration::from_millis(5);
+/// Longest time that a client is asked to stay away.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// Places for requests, and the workers that they wait for.
+#[derive(Debug)]
 pub(crate) struct Admission {
     places: Arc<Semaphore>,
-    workers: Arc<Semaphore>,
+    workers: Workers,
     capacity: usize,
+    max_wait: Option<Duration>,
 }
 
 /// One request's place.
@@ -25,11 +37,18 @@ pub(crate) struct Admission {
 pub(crate) struct Place(OwnedSemaphorePermit);
 
 impl Admission {
-    pub(crate) fn new(capacity: usize, workers: usize) -> Self {
+    /// Starts the workers, on threads of the async runtime's, which must be there.
+    pub(crate) fn new(
+        capacity: usize,
+        workers: usize,
+        max_wait: Option<Duration>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             places: Arc::new(Semaphore::new(capacity)),
-            workers: Arc::new(Semaphore::new(workers)),
+            workers: Workers::start(workers, metrics),
             capacity,
+            max_wait,
         }
     }
 
@@ -39,15 +58,33 @@ impl Admission {
             .try_acquire_owned()
             .map(Place)
             .map_err(|_| {
-                Error::new(
-                    ErrorKind::Overloaded,
-                    format!(
-                        "all {} places for requests are taken: finish on the device, or try again \
-                         later",
-                        self.capacity
-                    ),
-                )
+                self.refusal(format!(
+                    "all {} places for requests are taken: finish on the device, or try again later",
+                    self.capacity
+                ))
             })
+    }
+
+    /// Fails with [`ErrorKind::Overloaded`] if a request of this line would wait too long, or past its
+    /// own deadline.
+    pub(crate) fn check_wait(&self, line: &Line, left: Duration) -> Result<()> {
+        let wait = self.workers.wait();
+        let cost = line.cost();
+        let longest = self
+            .max_wait
+            .unwrap_or_else(|| MIN_WAIT.max(cost * WAIT_IN_COSTS));
+        if wait <= longest && wait + cost <= left {
+            return Ok(());
+        }
+        Err(self.refusal(format!(
+            "{} ms of work are waiting: finish on the device, or try again later",
+            wait.as_millis()
+        )))
+    }
+
+    /// Decodes and runs a request that has been received.
+    pub(crate) async fn run(&self, request: Request) -> Result<Done> {
+        self.workers.run(request).await
     }
 
     pub(crate) fn load(&self) -> Load {
@@ -59,150 +96,21 @@ impl Admission {
         }
     }
 
-    /// Runs `job` on a worker thread, at most until `deadline`, and hands the place back with the
-    /// result and the time spent waiting for a worker.
-    ///
-    /// Dropping the future, or reaching the deadline, sets the job's [`Cancel`]; a job whose turn
-    /// had not come is not run at all. Fails with [`ErrorKind::DeadlineExceeded`] then, with
-    /// [`ErrorKind::Internal`] if the job panics, and as the job fails.
-    pub(crate) async fn run<T, J>(
-        &self,
-        place: Place,
-        deadline: Instant,
-        job: J,
-    ) -> Result<Computed<T>>
-    where
-        T: Send + 'static,
-        J: FnOnce(&Cancel) -> Result<T> + Send + 'static,
-    {
-        let arrived = Instant::now();
-        let worker = timeout_at(deadline, Arc::clone(&self.workers).acquire_owned())
-            .await
-            .map_err(|_| late("while the request waited for a worker"))?
-            .map_err(|_| Error::new(ErrorKind::Internal, "the workers are gone"))?;
-        let queue = arrived.elapsed();
-
-        let cancel = Cancel::new();
-        let guard = cancel.clone().on_drop();
-        let job = tokio::task::spawn_blocking(move || {
-            let result = cancel.check().and_then(|()| job(&cancel));
-            drop(worker);
-            (place, result)
-        });
-        let joined = timeout_at(deadline, job)
-            .await
-            .map_err(|_| late("while the tail ran"))?;
-        drop(guard);
-        let (place, result) = joined
-            .map_err(|error| Error::with_source(ErrorKind::Internal, "a worker panicked", error))?;
-        Ok(Computed {
-            value: result?,
-            queue,
-            place,
-        })
+    /// Requests that wait for a worker.
+    pub(crate) fn queued(&self) -> usize {
+        self.workers.queued()
     }
-}
 
-/// What a job left.
-#[derive(Debug)]
-pub(crate) struct Computed<T> {
-    pub(crate) value: T,
-    /// Time spent waiting for a worker.
-    pub(crate) queue: std::time::Duration,
-    /// Held by the request until its answer is made.
-    pub(crate) place: Place,
-}
-
-fn late(place: &str) -> Error {
-    Error::new(
-        ErrorKind::DeadlineExceeded,
-        format!("the deadline passed {place}"),
-    )
+    /// With the time after which what waits now will be done.
+    fn refusal(&self, text: String) -> Error {
+        let wait = self.workers.wait().min(MAX_RETRY_AFTER);
+        Error::new(ErrorKind::Overloaded, text).with_retry_after(Some(wait))
+    }
 }
 
 impl Place {
     /// Gives the place to the next request.
     pub(crate) fn leave(self) {
         drop(self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    use super::*;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_mins(1)
-    }
-
-    #[test]
-    fn a_full_house_refuses_at_once_and_a_place_left_is_free_again() {
-        let admission = Admission::new(1, 1);
-        let place = admission.admit().unwrap();
-        assert_eq!(admission.load().in_flight, 1);
-        assert_eq!(admission.admit().unwrap_err().kind(), ErrorKind::Overloaded);
-        place.leave();
-        assert!(admission.admit().is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_a_job_costs_that_job_only() {
-        let admission = Admission::new(1, 1);
-        for _ in 0..2 {
-            let place = admission.admit().unwrap();
-            let failed = admission
-                .run(place, soon(), |_| -> Result<()> { panic!("a defect") })
-                .await;
-            assert_eq!(failed.unwrap_err().kind(), ErrorKind::Internal);
-        }
-        assert_eq!(admission.load().in_flight, 0);
-    }
-
-    #[tokio::test]
-    async fn a_job_whose_turn_comes_too_late_is_not_run() {
-        let admission = Admission::new(2, 1);
-        let busy = Arc::clone(&admission.workers)
-            .acquire_owned()
-            .await
-            .unwrap();
-        let (ran, has_run) = mpsc::channel();
-        let place = admission.admit().unwrap();
-        let late = admission
-            .run(place, Instant::now(), move |_| {
-                ran.send(()).unwrap();
-                Ok(())
-            })
-            .await;
-        assert_eq!(late.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-        drop(busy);
-        assert!(has_run.recv().is_err(), "the job was dropped unrun");
-        assert_eq!(admission.load().in_flight, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_deadline_cancels_the_job_under_way() {
-        let admission = Admission::new(1, 1);
-        let (started, has_started) = tokio::sync::oneshot::channel();
-        let (seen, has_seen) = mpsc::channel();
-        let place = admission.admit().unwrap();
-        let running = tokio::spawn(async move {
-            let job = move |cancel: &Cancel| {
-                started.send(()).unwrap();
-                while !cancel.is_cancelled() {
-                    std::thread::yield_now();
-                }
-                seen.send(()).unwrap();
-                cancel.check()
-            };
-            admission.run(place, soon(), job).await.map(|_| ())
-        });
-        has_started.await.unwrap();
-        tokio::time::advance(Duration::from_mins(2)).await;
-        let late = running.await.unwrap().unwrap_err();
-        assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
-        assert!(has_seen.recv().is_ok());
     }
 }

@@ -9,7 +9,8 @@ use dyno_core::pixels::MAX_PHOTO_BYTES;
 use dyno_core::{Error, ErrorKind, Result};
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8477);
-const DEFAULT_SPANS: NonZeroU16 = NonZeroU16::MIN.saturating_add(7);
+const DEFAULT_SPANS: NonZeroU16 = NonZeroU16::MIN.saturating_add(255);
+const DEFAULT_MAX_BATCH: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
 const DEFAULT_PHOTO_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20) - 1);
 const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(1023);
 const DEFAULT_PER_ADDRESS: NonZeroU16 = NonZeroU16::MIN.saturating_add(63);
@@ -23,10 +24,10 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Cores that share one worker.
 const CORES_PER_WORKER: usize = 2;
-/// Requests in flight that each worker adds to the capacity.
-const IN_FLIGHT_PER_WORKER: usize = 4;
-/// Requests that may wait beyond those: absorbs a burst of phones waking together.
-const QUEUE: usize = 12;
+/// Requests in flight that each worker adds to the capacity: those that wait for it.
+const IN_FLIGHT_PER_WORKER: usize = 16;
+/// Requests in flight beyond those: uploads, which take a phone far longer than a tail takes a worker.
+const UPLOADS: usize = 64;
 /// Longest duration that a flag takes.
 const MAX_DURATION: Duration = Duration::from_hours(24);
 
@@ -108,7 +109,7 @@ pub struct Config {
     #[arg(long, value_name = "N", env = "DYNO_THREADS", hide_env_values = true)]
     pub threads: Option<NonZeroU16>,
 
-    /// Requests admitted at once; more are answered 503 [default: 4 x workers + 12]
+    /// Requests admitted at once; more are answered 503 [default: 16 x workers + 64]
     #[arg(
         long,
         value_name = "N",
@@ -117,7 +118,18 @@ pub struct Config {
     )]
     pub max_in_flight: Option<NonZeroU16>,
 
-    /// Tails kept ready for each model; the least recently used one goes first
+    /// Activations that run together at most; 1 turns batching off
+    #[arg(long, value_name = "N", env = "DYNO_MAX_BATCH", hide_env_values = true,
+          default_value_t = DEFAULT_MAX_BATCH)]
+    pub max_batch: NonZeroU16,
+
+    /// Longest time that a request may have to wait for a worker; sooner it is answered 503
+    /// [default: 6 times what one takes, at least 5ms]
+    #[arg(long, value_name = "TIME", env = "DYNO_MAX_QUEUE_WAIT", hide_env_values = true,
+          value_parser = parse_duration)]
+    pub max_queue_wait: Option<Duration>,
+
+    /// Sessions kept ready for each model; the least recently used one goes first
     #[arg(long, value_name = "N", env = "DYNO_SPANS", hide_env_values = true,
           default_value_t = DEFAULT_SPANS)]
     pub spans: NonZeroU16,
@@ -188,6 +200,8 @@ impl Config {
             workers: None,
             threads: None,
             max_in_flight: None,
+            max_batch: DEFAULT_MAX_BATCH,
+            max_queue_wait: None,
             spans: DEFAULT_SPANS,
             max_photo_bytes: DEFAULT_PHOTO_BYTES,
             max_connections: DEFAULT_CONNECTIONS,
@@ -243,7 +257,7 @@ impl Config {
 
     pub(crate) fn max_in_flight(&self) -> usize {
         self.max_in_flight
-            .map_or(IN_FLIGHT_PER_WORKER * self.workers() + QUEUE, |n| {
+            .map_or(IN_FLIGHT_PER_WORKER * self.workers() + UPLOADS, |n| {
                 n.get().into()
             })
     }
@@ -376,7 +390,7 @@ mod tests {
     fn capacity_follows_the_workers() {
         let mut config = Config::new("bundles");
         config.workers = NonZeroU16::new(3);
-        assert_eq!(config.max_in_flight(), 24);
+        assert_eq!(config.max_in_flight(), 112);
         config.max_in_flight = NonZeroU16::new(5);
         assert_eq!(config.max_in_flight(), 5);
     }

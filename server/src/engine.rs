@@ -1,13 +1,14 @@
 //! What runs tails: the seam between HTTP and inference.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dyno_core::bundle::{Bundle, Cut, Manifest};
 use dyno_core::pack::{Unpacker, peek_cut};
 use dyno_core::pixels::{Frame, Photo};
-use dyno_core::runtime::{Activation, Cancel, SpanOptions, SpanRun, SpanStore};
+use dyno_core::runtime::{Activation, Cancel, TailOptions, TailRun, TailStore};
 use dyno_core::{Error, ErrorKind, Result, Tensor, TensorData};
+
+use crate::batch::Worth;
 
 /// Most unpackers that an engine keeps while nobody uses them; each holds the buffers of one tensor.
 const MAX_IDLE_UNPACKERS: usize = 8;
@@ -28,7 +29,7 @@ pub enum BodyKind {
 ///
 /// A trait, so that the HTTP front is tested without models, and so that a tail may run somewhere
 /// else than in this process. Every method is blocking and is called on a worker thread, from
-/// several at once; a panic in one fails that request only.
+/// several at once; a panic in one fails the requests that it was about, and no others.
 pub trait TailEngine: Send + Sync + 'static {
     /// The model: its hash, cuts and outputs.
     fn manifest(&self) -> &Manifest;
@@ -41,17 +42,32 @@ pub trait TailEngine: Send + Sync + 'static {
         decode(self.manifest(), body, kind, &mut Unpacker::default())
     }
 
-    /// Runs the tail, from the activation's cut to the model's outputs.
+    /// Runs activations of one cut to cut `to`: the last, or [`TailEngine::junction`]. There is at
+    /// least one and never more than [`TailEngine::batch_limit`] allows at their cut; the outputs
+    /// have their order.
     ///
     /// Fails with [`ErrorKind::Cancelled`] once `cancel` is set.
-    fn run(&self, input: Activation, cancel: &Cancel) -> Result<SpanRun>;
+    fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun>;
+
+    /// Most activations of a cut that are worth running together; 1 where they are not.
+    fn batch_limit(&self, cut: usize) -> usize {
+        let _ = cut;
+        1
+    }
+
+    /// The cut at which activations of earlier cuts may stop to go on together with others; none if
+    /// that is worth nothing.
+    fn junction(&self) -> Option<usize> {
+        None
+    }
 
     /// Makes the first request as fast as the later ones: runs the whole model once, on zeros.
     fn warm_up(&self, cancel: &Cancel) -> Result<()> {
-        let input = &self.manifest().input;
-        let zeros = TensorData::F32(vec![0.0; input.elements()]);
-        let input = Tensor::new(input.shape.clone(), zeros)?;
-        self.run(Activation::new(0, vec![input]), cancel)?;
+        let manifest = self.manifest();
+        let zeros = TensorData::F32(vec![0.0; manifest.input.elements()]);
+        let input = Tensor::new(manifest.input.shape.clone(), zeros)?;
+        let input = Activation::new(0, vec![input]);
+        self.run(vec![input], manifest.last_cut(), cancel)?;
         Ok(())
     }
 }
@@ -59,19 +75,21 @@ pub trait TailEngine: Send + Sync + 'static {
 /// Runs tails of a bundle in this process, on ONNX Runtime.
 #[derive(Debug)]
 pub struct BundleEngine {
-    bundle: Arc<Bundle>,
-    spans: SpanStore,
+    tails: TailStore,
+    max_batch: usize,
+    worth: OnceLock<Worth>,
     /// Those not in use, with their grown buffers.
     unpackers: Mutex<Vec<Unpacker>>,
 }
 
 impl BundleEngine {
-    /// An engine without any span built yet. Blocking: loads ONNX Runtime if nobody has.
-    pub fn new(bundle: Arc<Bundle>, options: SpanOptions) -> Result<Self> {
-        let spans = SpanStore::new(Arc::clone(&bundle), options)?;
+    /// An engine without any session yet, for batches of up to `max_batch` activations. Blocking:
+    /// reads the bundle's weights, and loads ONNX Runtime if nobody has.
+    pub fn new(bundle: Arc<Bundle>, options: TailOptions, max_batch: usize) -> Result<Self> {
         Ok(Self {
-            bundle,
-            spans,
+            tails: TailStore::new(bundle, options)?,
+            max_batch: max_batch.max(1),
+            worth: OnceLock::new(),
             unpackers: Mutex::default(),
         })
     }
@@ -79,7 +97,7 @@ impl BundleEngine {
 
 impl TailEngine for BundleEngine {
     fn manifest(&self) -> &Manifest {
-        self.bundle.manifest()
+        self.tails.bundle().manifest()
     }
 
     fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
@@ -97,46 +115,35 @@ impl TailEngine for BundleEngine {
         activation
     }
 
-    fn run(&self, input: Activation, cancel: &Cancel) -> Result<SpanRun> {
-        self.spans.run(input, self.manifest().last_cut(), cancel)
+    fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun> {
+        self.tails.run(inputs, to, cancel)
     }
-}
 
-/// Times and outputs of one body's way through an engine.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub(crate) cut: usize,
-    pub(crate) outputs: Vec<Tensor>,
-    pub(crate) unpack: Duration,
-    /// Waiting inside the engine: for the span to be free or built.
-    pub(crate) waited: Duration,
-    pub(crate) infer: Duration,
-}
+    fn batch_limit(&self, cut: usize) -> usize {
+        self.worth.get().map_or(1, |worth| worth.limit(cut))
+    }
 
-/// Decodes and runs; drops the work at the next stage once `cancel` is set.
-pub(crate) fn work(
-    engine: &dyn TailEngine,
-    body: Vec<u8>,
-    kind: BodyKind,
-    cancel: &Cancel,
-) -> Result<Work> {
-    let started = Instant::now();
-    let input = engine.decode(&body, kind)?;
-    drop(body);
-    let unpack = started.elapsed();
-    cancel.check()?;
+    fn junction(&self) -> Option<usize> {
+        self.worth.get().and_then(Worth::junction)
+    }
 
-    let cut = input.cut;
-    let started = Instant::now();
-    let run = engine.run(input, cancel)?;
-    let waited = started.elapsed().saturating_sub(run.elapsed);
-    Ok(Work {
-        cut,
-        outputs: run.output.into_tensors()?,
-        unpack,
-        waited,
-        infer: run.elapsed,
-    })
+    /// Prepares every tail, measures batches at some cuts, and lets go of the bundle's files.
+    fn warm_up(&self, cancel: &Cancel) -> Result<()> {
+        let last = self.manifest().last_cut();
+        let mut are_open = Vec::with_capacity(last);
+        for cut in 0..last {
+            cancel.check()?;
+            are_open.push(self.tails.prepare(cut, last)?);
+        }
+        let worth = Worth::measure(&self.tails, &are_open, self.max_batch, cancel)?;
+        for cut in 0..worth.junction().unwrap_or(0) {
+            cancel.check()?;
+            self.tails.prepare(cut, worth.junction().unwrap_or(last))?;
+        }
+        self.tails.seal();
+        let _ = self.worth.set(worth);
+        Ok(())
+    }
 }
 
 fn decode(

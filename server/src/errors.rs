@@ -3,6 +3,8 @@
 //! A handler returns a [`Failure`]; [`crate::observe`] turns it into the JSON body, because only
 //! there the request's id is known that stands in for the details of a server-side defect.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use dyno_core::{Error, ErrorKind};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -22,6 +24,8 @@ pub(crate) struct Failure {
     status: StatusCode,
     kind: ErrorKind,
     text: String,
+    /// When to come back.
+    retry_after: Option<Duration>,
 }
 
 /// Body of every answer that is not 2xx or 304.
@@ -38,7 +42,14 @@ impl Failure {
             status,
             kind,
             text: text.into(),
+            retry_after: None,
         }
+    }
+
+    /// The same, and when to come back.
+    pub(crate) fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
     }
 
     /// A failure of a kind, with the kind's status.
@@ -68,7 +79,13 @@ impl Failure {
                 kind: self.kind.as_str(),
             },
         );
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and not too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, seconds.max(1).into());
+        } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -85,7 +102,11 @@ impl From<Error> for Failure {
             ErrorKind::Cancelled => ErrorKind::DeadlineExceeded,
             kind => kind,
         };
-        Self::of(kind, error.to_string())
+        let failure = Self::of(kind, error.to_string());
+        match error.retry_after() {
+            Some(wait) => failure.after(wait),
+            None => failure,
+        }
     }
 }
 
@@ -161,5 +182,10 @@ mod tests {
         let response = Failure::of(ErrorKind::Overloaded, "full").render("r1");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[RETRY_AFTER], "1");
+        for (wait_ms, seconds) in [(1, "1"), (1000, "1"), (1001, "2"), (60_000, "60")] {
+            let failure = Failure::of(ErrorKind::Overloaded, "enough");
+            let response = failure.after(Duration::from_millis(wait_ms)).render("r1");
+            assert_eq!(response.headers()[RETRY_AFTER], seconds);
+        }
     }
 }

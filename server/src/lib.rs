@@ -7,6 +7,7 @@
 mod admission;
 mod answer;
 mod archive;
+mod batch;
 mod body;
 mod config;
 mod correlation;

@@ -10,11 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use dyno_core::bundle::{Bundle, Cut, Manifest};
 use dyno_core::pixels::Preprocess;
-use dyno_core::runtime::SpanOptions;
+use dyno_core::runtime::TailOptions;
 use dyno_core::{Error, ErrorKind, Result, TensorSpec, pack};
 use serde::Serialize;
 
 use crate::archive::Archive;
+use crate::batch::Line;
 use crate::config::Config;
 use crate::engine::{BundleEngine, TailEngine};
 
@@ -56,10 +57,10 @@ impl Model {
         })
     }
 
-    fn open(name: &str, folder: &Path, options: SpanOptions) -> Result<Self> {
+    fn open(name: &str, folder: &Path, options: TailOptions, max_batch: usize) -> Result<Self> {
         check_name(name)?;
         let bundle = Arc::new(Bundle::open(folder)?);
-        let engine = BundleEngine::new(bundle, options)?;
+        let engine = BundleEngine::new(bundle, options, max_batch)?;
         Self::new(name, Arc::new(engine), Some(folder))
     }
 }
@@ -76,6 +77,7 @@ impl std::fmt::Debug for Model {
 /// A model as requests see it: with its limits and its description made.
 pub(crate) struct Served {
     pub(crate) model: Model,
+    pub(crate) line: Arc<Line>,
     pub(crate) limits: Limits,
     /// JSON.
     pub(crate) metadata: Bytes,
@@ -140,9 +142,9 @@ impl Registry {
 ///
 /// Fails if none can be served, or if one cannot and the configuration is strict.
 pub(crate) fn open_all(config: &Config) -> Result<(Vec<Model>, Vec<Refused>)> {
-    let options = SpanOptions {
+    let options = TailOptions {
         threads: config.threads(),
-        capacity: config.spans.get().into(),
+        idle_sessions: config.spans.get().into(),
     };
     let mut models = Vec::new();
     let mut refused = Vec::new();
@@ -151,7 +153,12 @@ pub(crate) fn open_all(config: &Config) -> Result<(Vec<Model>, Vec<Refused>)> {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
-        match Model::open(&name, &folder, options.clone()) {
+        match Model::open(
+            &name,
+            &folder,
+            options.clone(),
+            config.max_batch.get().into(),
+        ) {
             Ok(model) => models.push(model),
             Err(error) if config.strict => {
                 return Err(error.context(format!("bundle '{}'", name.escape_debug())));
@@ -231,6 +238,7 @@ impl Served {
             })?
             .into();
         Ok(Self {
+            line: Arc::new(Line::new(&model.name, Arc::clone(&model.engine))),
             model,
             limits,
             metadata,

@@ -40,6 +40,8 @@ pub(crate) struct Details {
     /// Bytes of the tensors that were in the body.
     pub(crate) unpacked: Option<usize>,
     pub(crate) timing: Option<Timing>,
+    /// Activations in its last run.
+    pub(crate) batch: Option<usize>,
 }
 
 /// One request's entry in the log; cloned into the request's extensions.
@@ -149,6 +151,7 @@ impl Drop for Line {
             key,
             model = details.model.as_deref(),
             cut = details.cut,
+            batch = details.batch,
             bytes = details.bytes,
             status = self.status.map(|status| status.as_u16()),
             kind = kind.map(ErrorKind::as_str),

@@ -1,5 +1,6 @@
 //! ONNX graphs: reading them, finding where they can be cut, and taking spans out of them.
 
+pub(crate) mod batch;
 pub(crate) mod cuts;
 pub(crate) mod flops;
 mod fusion;

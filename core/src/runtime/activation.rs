@@ -31,6 +31,22 @@ impl SpanTensor {
         })
     }
 
+    /// The dimensions, outermost first.
+    pub(crate) fn shape(&self) -> Result<Vec<usize>> {
+        match &self.0 {
+            Held::Owned(tensor) => Ok(tensor.shape().to_vec()),
+            Held::Ort(value) => {
+                let (shape, _) = value
+                    .try_extract_tensor::<f32>()
+                    .map_err(super::ort_error)?;
+                Ok(shape
+                    .iter()
+                    .map(|&d| usize::try_from(d).unwrap_or(0))
+                    .collect())
+            }
+        }
+    }
+
     /// The tensor with elements of its own (copied out of ONNX Runtime if they are there).
     pub fn into_tensor(self) -> Result<Tensor> {
         match self.0 {
@@ -101,6 +117,24 @@ pub(super) fn copy_out(value: &DynValue) -> Result<Tensor> {
         other => return Err(unsupported(&other)),
     };
     Tensor::new(shape, data)
+}
+
+/// A value of shape `[n, ...]` as `n` tensors of shape `[1, ...]`.
+pub(super) fn split_out(value: &DynValue, n: usize) -> Result<Vec<Tensor>> {
+    let (mut shape, data) = copy_out(value)?.into_parts();
+    match shape.first_mut() {
+        Some(batch) if *batch == n => *batch = 1,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a batch came out in another number than it went in",
+            ));
+        }
+    }
+    data.split(n)
+        .into_iter()
+        .map(|part| Tensor::new(shape.clone(), part))
+        .collect()
 }
 
 fn extract<T: ort::value::PrimitiveTensorElementType>(

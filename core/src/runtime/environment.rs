@@ -85,6 +85,22 @@ pub(crate) fn session(model: &[u8], options: SessionOptions<'_>) -> Result<Sessi
         .map_err(super::ort_error)
 }
 
+/// What sessions of a [`TailStore`](super::TailStore) have in common.
+pub(super) fn tail_builder(
+    environment: &Environment,
+    threads: usize,
+) -> ort::Result<SessionBuilder> {
+    let options = SessionOptions {
+        threads,
+        optimise: true,
+        weights_folder: None,
+    };
+    // Without arenas: what one session has used is there for the next, while each would keep the
+    // most that it ever needed to itself.
+    let cpu = ort::ep::CPU::default().with_arena_allocator(false).build();
+    Ok(builder(environment, options)?.with_execution_providers([cpu])?)
+}
+
 fn builder(environment: &Environment, options: SessionOptions<'_>) -> ort::Result<SessionBuilder> {
     let level = if options.optimise {
         GraphOptimizationLevel::All

@@ -13,7 +13,9 @@ mod executor;
 mod library;
 mod probe;
 mod span;
+mod span_io;
 mod spans;
+mod tails;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -25,6 +27,7 @@ pub use environment::{MIN_ORT_VERSION, ORT_DYLIB_PATH, environment, load};
 pub use executor::{Executor, SpanRun};
 pub(crate) use probe::{Probe, ProbeOutput};
 pub use spans::{SpanOptions, SpanStore, SpanTimes};
+pub use tails::{TailOptions, TailRun, TailStore};
 
 use crate::{Error, ErrorKind};
 

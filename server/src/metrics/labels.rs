@@ -35,6 +35,8 @@ words! {
     Shed {
         /// `--max-in-flight` requests are under way.
         InFlight = "in_flight",
+        /// The requests before it would keep it waiting longer than `--max-queue-wait`.
+        QueueWait = "queue_wait",
         /// So many bundles are being downloaded already.
         Downloads = "downloads",
     }

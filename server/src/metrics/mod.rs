@@ -247,11 +247,6 @@ impl Metrics {
         self.shed.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// A request waits for a worker for as long as the result is held.
-    pub(crate) fn queued(&self) -> Counted {
-        Counted::new(&self.queue_depth)
-    }
-
     /// An HTTP/2 connection is open for as long as the result is held.
     pub(crate) fn connection(&self) -> Counted {
         Counted::new(&self.connections)
@@ -291,6 +286,7 @@ impl Metrics {
     pub(crate) fn encode(&self, format: Format, app: &App) -> String {
         let load = app.admission.load();
         self.in_flight.set(clamped(load.in_flight));
+        self.queue_depth.set(clamped(app.admission.queued()));
         self.in_flight_limit.set(clamped(load.capacity));
         self.ready.set(app.lifecycle.is_ready().into());
         let models = app.models.all();

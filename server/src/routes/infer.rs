@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 use super::{App, BUNDLE, LOAD, SERVER_TIMING, content_length, number, single};
 use crate::answer::{self, Answer};
+use crate::batch::Request as Work;
 use crate::body;
-use crate::engine::{BodyKind, TailEngine, work};
+use crate::engine::{BodyKind, TailEngine};
 use crate::errors::Failure;
 use crate::models::{Limits, Served};
 use crate::observe::Record;
@@ -76,37 +77,37 @@ async fn run(
             .deadline
             .map_or(app.max_deadline, |d| d.min(app.max_deadline));
 
+    let line = &served.line;
+    let left = |now: Instant| deadline.saturating_duration_since(now);
+    app.check_wait(line, left(arrived))?;
     let place = app.admit()?;
     let received = body::receive(body, ask.length, app.patience, arrived, deadline).await?;
+    app.check_wait(line, left(Instant::now()))?;
 
-    let engine = Arc::clone(&served.model.engine);
     let Ask { kind, answer, .. } = ask;
-    let queued = app.metrics.queued();
-    let computed = app
-        .admission
-        .run(place, deadline, move |cancel| {
-            drop(queued);
-            let work = work(&*engine, received.bytes, kind, cancel)?;
-            let payload = answer.encode(&work.outputs, engine.manifest())?;
-            Ok((work, payload))
-        })
-        .await?;
-
-    let (work, payload) = computed.value;
-    app.metrics.batch(&served.model.name, 1);
+    let work = Work {
+        line: Arc::clone(line),
+        place,
+        body: received.bytes,
+        kind,
+        deadline,
+    };
+    let done = app.admission.run(work).await?;
+    let payload = answer.encode(&done.outputs, served.model.engine.manifest())?;
     let timing = Timing {
         receive: received.elapsed,
-        unpack: work.unpack,
-        queue: computed.queue + work.waited,
-        infer: work.infer,
+        unpack: done.times.unpack,
+        queue: done.times.queue,
+        infer: done.times.infer,
     };
     let mut details = record.details();
-    details.cut = Some(work.cut);
-    details.unpacked = unpacked_bytes(&*served.model.engine, work.cut);
+    details.cut = Some(done.cut);
+    details.unpacked = unpacked_bytes(&*served.model.engine, done.cut);
     details.timing = Some(timing);
+    details.batch = Some(done.times.batch);
     drop(details);
     let load = app.admission.load();
-    computed.place.leave();
+    done.place.leave();
     Ok((
         [
             (SERVER_TIMING, timing.server_timing()),

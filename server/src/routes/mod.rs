@@ -7,6 +7,7 @@ mod models;
 mod probe;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path};
@@ -18,6 +19,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Place};
+use crate::batch::Line;
 use crate::body::BodyPatience;
 use crate::config::Config;
 use crate::drain::Lifecycle;
@@ -58,11 +60,17 @@ impl App {
         models: Registry,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
+        let metrics = Arc::new(Metrics::new(identity.reloads().collect()));
         Self {
             models,
-            admission: Admission::new(config.max_in_flight(), config.workers()),
+            admission: Admission::new(
+                config.max_in_flight(),
+                config.workers(),
+                config.max_queue_wait,
+                Arc::clone(&metrics),
+            ),
             lifecycle,
-            metrics: Arc::new(Metrics::new(identity.reloads().collect())),
+            metrics,
             identity,
             downloads: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
             patience: BodyPatience {
@@ -78,6 +86,13 @@ impl App {
         self.admission
             .admit()
             .inspect_err(|_| self.metrics.shed(Shed::InFlight))
+    }
+
+    /// Fails if a request would wait too long for a worker.
+    fn check_wait(&self, line: &Line, left: Duration) -> dyno_core::Result<()> {
+        self.admission
+            .check_wait(line, left)
+            .inspect_err(|_| self.metrics.shed(Shed::QueueWait))
     }
 
     /// The model that a path names.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 use dyno_core::pixels::{Anchor, Colour, Fit, Layout, Preprocess};
-use dyno_core::runtime::{Activation, Cancel, SpanRun};
+use dyno_core::runtime::{Activation, Cancel, TailRun};
 use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 use dyno_server::{BodyKind, Config, Model, Reloader, Server, TailEngine};
 use reqwest::{Client, RequestBuilder, Response};
@@ -132,8 +132,8 @@ impl TailEngine for Fake {
         }
     }
 
-    fn run(&self, input: Activation, cancel: &Cancel) -> Result<SpanRun> {
-        let tensor = input.into_tensors()?.remove(0);
+    fn run(&self, mut inputs: Vec<Activation>, _to: usize, cancel: &Cancel) -> Result<TailRun> {
+        let tensor = inputs.remove(0).into_tensors()?.remove(0);
         let (_, TensorData::U8(body)) = tensor.into_parts() else {
             return Err(Error::new(ErrorKind::Internal, "not what decode made"));
         };
@@ -153,8 +153,8 @@ impl TailEngine for Fake {
                 }
             }
             b"wrong outputs" => {
-                return Ok(SpanRun {
-                    output: Activation::new(2, vec![]),
+                return Ok(TailRun {
+                    outputs: vec![Activation::new(2, vec![])],
                     elapsed: Duration::ZERO,
                 });
             }
@@ -184,7 +184,7 @@ pub fn cold(name: &str) -> (Model, std::sync::mpsc::Sender<Result<()>>) {
     (Model::new(name, Arc::new(fake), None).unwrap(), warm)
 }
 
-fn answer(manifest: &Manifest) -> SpanRun {
+fn answer(manifest: &Manifest) -> TailRun {
     let tensor = |shape: &[usize], data| Tensor::new(shape.to_vec(), data).unwrap();
     let outputs = if manifest.is_classifier() {
         vec![tensor(&[1, 3], TensorData::F32(LOGITS.to_vec()))]
@@ -194,8 +194,8 @@ fn answer(manifest: &Manifest) -> SpanRun {
             tensor(&[1], TensorData::F32(vec![0.5])),
         ]
     };
-    SpanRun {
-        output: Activation::new(manifest.last_cut(), outputs),
+    TailRun {
+        outputs: vec![Activation::new(manifest.last_cut(), outputs)],
         elapsed: Duration::from_millis(3),
     }
 }

@@ -1,0 +1,218 @@
+//! How a session's values relate to the tensors of the cuts on both sides of its span.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ort::session::{NoSelectedOutputs, RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::{DynValue, TensorRef};
+
+use super::activation::{Activation, Held, SpanTensor};
+use super::{Cancel, ort_error};
+use crate::graph::span::{Source, SpanModel};
+use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
+
+/// Names of a span's inputs and outputs, and where they go.
+#[derive(Debug)]
+pub(super) struct SpanIo {
+    inputs: Vec<(usize, String)>,
+    outputs: Vec<Source>,
+    output_names: Vec<String>,
+    to: usize,
+}
+
+impl SpanIo {
+    pub(super) fn new(model: &SpanModel, to: usize) -> Self {
+        let graph = model.proto.graph.as_ref();
+        let names = |values: Option<&Vec<crate::graph::proto::ValueInfo>>| -> Vec<String> {
+            values
+                .into_iter()
+                .flatten()
+                .map(|v| v.label().to_owned())
+                .collect()
+        };
+        let inputs = names(graph.map(|g| &g.input));
+        Self {
+            inputs: model.inputs.iter().copied().zip(inputs).collect(),
+            outputs: model.outputs.clone(),
+            output_names: names(graph.map(|g| &g.output)),
+            to,
+        }
+    }
+
+    /// Whether there is nothing to run: a span between equal cuts, or one that only passes
+    /// tensors on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.output_names.is_empty()
+    }
+
+    /// Runs one activation; without a session everything is passed on.
+    pub(super) fn run(
+        &self,
+        session: Option<&mut Session>,
+        input: Activation,
+        cancel: &Cancel,
+    ) -> Result<(Activation, Duration)> {
+        let start = Instant::now();
+        let computed = match session {
+            None => Vec::new(),
+            Some(session) => {
+                let values = self.inputs.iter().map(|(index, name)| {
+                    let tensor = input.tensors.get(*index).ok_or_else(|| missing(name))?;
+                    Ok((Cow::Borrowed(name.as_str()), input_value(tensor, name)?))
+                });
+                let values: Result<Vec<_>> = values.collect();
+                self.compute(session, values?, cancel, |values| {
+                    let held = |value| SpanTensor(Held::Ort(value));
+                    Ok(values.into_iter().map(held).collect())
+                })?
+            }
+        };
+        let elapsed = start.elapsed();
+        Ok((self.collect(computed, input)?, elapsed))
+    }
+
+    /// Runs several activations in one call of a session that is open for them; they come out in
+    /// the order they went in.
+    pub(super) fn run_together(
+        &self,
+        session: &mut Session,
+        inputs: Vec<Activation>,
+        cancel: &Cancel,
+    ) -> Result<(Vec<Activation>, Duration)> {
+        let start = Instant::now();
+        let count = inputs.len();
+        let stacked = self.inputs.iter().map(|(index, name)| {
+            let tensors = inputs.iter().map(|input| input.tensors.get(*index));
+            let tensors: Option<Vec<&SpanTensor>> = tensors.collect();
+            stack(&tensors.ok_or_else(|| missing(name))?)
+        });
+        let stacked: Result<Vec<(Vec<usize>, Vec<f32>)>> = stacked.collect();
+        let stacked = stacked?;
+        let values = self
+            .inputs
+            .iter()
+            .zip(&stacked)
+            .map(|((_, name), (shape, data))| {
+                let view = TensorRef::from_array_view((shape.clone(), data.as_slice()))
+                    .map_err(ort_error)?;
+                Ok((Cow::Borrowed(name.as_str()), SessionInputValue::from(view)))
+            });
+        let values: Result<Vec<_>> = values.collect();
+        // For each output, the parts of the activations in their order.
+        let mut parts = self.compute(session, values?, cancel, |values| {
+            values
+                .iter()
+                .map(|value| super::activation::split_out(value, count))
+                .map(|parts| parts.map(Vec::into_iter))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let elapsed = start.elapsed();
+        let outputs = inputs.into_iter().map(|input| {
+            let computed = parts
+                .iter_mut()
+                .map(|parts| parts.next().map(SpanTensor::from));
+            let computed: Option<Vec<SpanTensor>> = computed.collect();
+            self.collect(computed.ok_or_else(misfit)?, input)
+        });
+        let outputs: Result<Vec<Activation>> = outputs.collect();
+        Ok((outputs?, elapsed))
+    }
+
+    fn compute<T>(
+        &self,
+        session: &mut Session,
+        values: Vec<(Cow<'_, str>, SessionInputValue<'_>)>,
+        cancel: &Cancel,
+        take: impl FnOnce(Vec<DynValue>) -> Result<T>,
+    ) -> Result<T> {
+        let options = Arc::new(RunOptions::new().map_err(ort_error)?);
+        cancel.during(&options, |options: &RunOptions<NoSelectedOutputs>| {
+            let mut outputs: SessionOutputs<'_> = session
+                .run_with_options(values, options)
+                .map_err(ort_error)?;
+            let taken = self.output_names.iter().map(|name| outputs.remove(name));
+            let taken: Option<Vec<DynValue>> = taken.collect();
+            take(taken.ok_or_else(misfit)?)
+        })
+    }
+
+    /// The tensors of the last cut, from those that were computed and those of the first cut.
+    fn collect(&self, computed: Vec<SpanTensor>, input: Activation) -> Result<Activation> {
+        let mut computed: Vec<Option<SpanTensor>> = computed.into_iter().map(Some).collect();
+        let mut passed: Vec<Option<SpanTensor>> = input.tensors.into_iter().map(Some).collect();
+        let tensors = self.outputs.iter().map(|source| match *source {
+            Source::Computed(index) => computed.get_mut(index).and_then(Option::take),
+            Source::Passed(index) => passed.get_mut(index).and_then(Option::take),
+        });
+        let tensors: Option<Vec<SpanTensor>> = tensors.collect();
+        Ok(Activation {
+            cut: self.to,
+            tensors: tensors.ok_or_else(misfit)?,
+        })
+    }
+}
+
+/// An activation for a span's first cut that is made up.
+pub(super) fn filled(entry: &[TensorSpec], mut value: impl FnMut() -> f32) -> Result<Activation> {
+    let tensors = entry.iter().map(|spec| {
+        let data = std::iter::repeat_with(&mut value).take(spec.elements());
+        Tensor::new(spec.shape.clone(), TensorData::F32(data.collect()))
+    });
+    let tensors: Result<Vec<Tensor>> = tensors.collect();
+    Ok(Activation::new(0, tensors?))
+}
+
+/// Tensors of one shape `[1, ...]` as one of shape `[n, ...]`.
+fn stack(tensors: &[&SpanTensor]) -> Result<(Vec<usize>, Vec<f32>)> {
+    let (first, rest) = tensors.split_first().ok_or_else(misfit)?;
+    let mut shape = first.shape()?;
+    let mut data = Vec::with_capacity(first.as_f32()?.len() * tensors.len());
+    data.extend_from_slice(first.as_f32()?);
+    for tensor in rest {
+        if tensor.shape()? != shape {
+            return Err(misfit());
+        }
+        data.extend_from_slice(tensor.as_f32()?);
+    }
+    match shape.first_mut() {
+        Some(batch @ 1) => *batch = tensors.len(),
+        _ => return Err(misfit()),
+    }
+    Ok((shape, data))
+}
+
+fn missing(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("the activation lacks the tensor '{name}'"),
+    )
+}
+
+fn misfit() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "a span's tensors do not fit its cuts: prepare the model again",
+    )
+}
+
+fn input_value<'t>(tensor: &'t SpanTensor, name: &str) -> Result<SessionInputValue<'t>> {
+    match &tensor.0 {
+        Held::Ort(value) => Ok(SessionInputValue::from(value)),
+        Held::Owned(tensor) => input_view(tensor, name),
+    }
+}
+
+fn input_view<'t>(tensor: &'t Tensor, name: &str) -> Result<SessionInputValue<'t>> {
+    match tensor.data() {
+        TensorData::F32(data) => {
+            let view = TensorRef::from_array_view((tensor.shape().to_vec(), data.as_slice()))
+                .map_err(ort_error)?;
+            Ok(SessionInputValue::from(view))
+        }
+        _ => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("the tensor '{name}' of an activation must be f32"),
+        )),
+    }
+}

@@ -1,0 +1,350 @@
+//! The tails of one bundle for a server: any number of cuts in use, one copy of the weights, several
+//! activations in one run.
+
+mod recipe;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use ort::session::Session;
+use ort::session::builder::PrepackedWeights;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use self::recipe::{Kitchen, Recipe, WEIGHTS_FILE};
+use self::weights::Weights;
+use super::span_io::filled;
+use super::trim::give_back_free_memory;
+use super::{Activation, Cancel};
+use crate::bundle::Bundle;
+use crate::graph::batch;
+use crate::graph::span::SpanModel;
+use crate::{Error, ErrorKind, Result, TensorData};
+
+/// Activations of the batch that is compared with single runs.
+const CHECKED_TOGETHER: usize = 3;
+/// Most that an output of a batch may differ from the same output alone, as a share of the output's
+/// largest magnitude: kernels sum in another order for other sizes.
+const MAX_DIFFERENCE: f32 = 1e-3;
+/// Share of an integer output's elements (classes, indices) that may differ: where two were equal but for rounding.
+const MAX_DIFFERENT: f32 = 1e-3;
+
+/// How a store makes and keeps sessions.
+#[derive(Debug, Clone)]
+pub struct TailOptions {
+    /// Threads that run one batch together; at least 1.
+    pub threads: usize,
+    /// Most sessions kept while nobody uses them; the least recently used one goes first.
+    pub idle_sessions: usize,
+}
+
+/// Tails (and shorter spans) of one bundle. Shared by threads; every call may block, and calls for
+/// one span run at the same time, each on a session of its own.
+///
+/// The bundle's files are read while the store is made, and never again.
+pub struct TailStore {
+    bundle: Arc<Bundle>,
+    options: TailOptions,
+    folder: TempDir,
+    /// The weights as they lie in the bundle; none once [`TailStore::seal`]ed.
+    source: Mutex<Option<Arc<[u8]>>>,
+    shared: Weights,
+    prepacked: PrepackedWeights,
+    recipes: Mutex<BTreeMap<Ends, Arc<OnceLock<Recipe>>>>,
+    making: Mutex<()>,
+    idle: Mutex<Vec<(Ends, Session)>>,
+}
+
+/// The cuts at both ends of a span.
+type Ends = (usize, usize);
+
+/// What a run of several activations left.
+#[derive(Debug)]
+pub struct TailRun {
+    /// The tensors at the cut it ran to, in the order of the inputs.
+    pub outputs: Vec<Activation>,
+    /// Time spent computing, for all of them together.
+    pub elapsed: Duration,
+}
+
+impl std::fmt::Debug for TailStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TailStore")
+            .field("options", &self.options)
+            .field("weights_bytes", &self.shared.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TailStore {
+    /// A store without sessions yet. Reads the bundle's weights; loads ONNX Runtime if this process
+    /// has not.
+    ///
+    /// Fails with [`ErrorKind::InvalidBundle`] if the weights are not those that the bundle was
+    /// opened with, and with [`ErrorKind::Io`] if there is no folder for temporary files.
+    pub fn new(bundle: Arc<Bundle>, options: TailOptions) -> Result<Self> {
+        super::load(None)?;
+        let source = read_weights(&bundle)?;
+        let folder = tempfile::Builder::new()
+            .prefix("dyno-tails-")
+            .tempdir()
+            .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e))?;
+        Ok(Self {
+            bundle,
+            options,
+            folder,
+            source: Mutex::new(Some(source)),
+            shared: Weights::default(),
+            prepacked: PrepackedWeights::new(),
+            recipes: Mutex::default(),
+            making: Mutex::default(),
+            idle: Mutex::default(),
+        })
+    }
+
+    /// The bundle whose tails these are.
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// Makes the span between two cuts ready to run, and says whether it takes several activations
+    /// together.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if there are no such cuts in this order.
+    pub fn prepare(&self, from: usize, to: usize) -> Result<bool> {
+        self.recipe((from, to), |recipe| Ok(recipe.is_open))
+    }
+
+    /// Lets go of the bundle's own copy of the weights: from here on only spans that were prepared
+    /// can be run.
+    pub fn seal(&self) {
+        lock(&self.source).take();
+        give_back_free_memory();
+    }
+
+    /// Bytes of the weights that all sessions share.
+    pub fn weights_bytes(&self) -> usize {
+        self.shared.bytes()
+    }
+
+    /// Runs the span from the activations' cut, one for all of them, to cut `to`; in one run if
+    /// the span takes them together, otherwise one after the other.
+    ///
+    /// Fails with [`ErrorKind::Cancelled`] once `cancel` is set, and with
+    /// [`ErrorKind::InvalidArgument`] if there is no activation or they are not of one cut.
+    pub fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun> {
+        cancel.check()?;
+        let from = match inputs.first() {
+            Some(first) if inputs.iter().all(|input| input.cut == first.cut) => first.cut,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "a batch is one or more activations of one cut",
+                ));
+            }
+        };
+        let key = (from, to);
+        self.recipe(key, |recipe| {
+            let mut session = self.session(key, recipe)?;
+            let run = run(recipe, session.as_mut(), inputs, cancel);
+            if let Some(session) = session {
+                self.give_back(key, session);
+            }
+            run
+        })
+    }
+
+    fn recipe<T>(&self, key: Ends, with: impl FnOnce(&Recipe) -> Result<T>) -> Result<T> {
+        let place = lock(&self.recipes).entry(key).or_default().clone();
+        if place.get().is_none() {
+            let making = lock(&self.making);
+            if place.get().is_none() {
+                match self.make(key) {
+                    Ok(recipe) => {
+                        let _ = place.set(recipe);
+                    }
+                    Err(error) => {
+                        lock(&self.recipes).remove(&key);
+                        let (from, to) = key;
+                        return Err(error.context(format!("span from cut {from} to cut {to}")));
+                    }
+                }
+            }
+            drop(making);
+        }
+        let recipe = place
+            .get()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "no span"))?;
+        with(recipe)
+    }
+
+    /// The span for any number of activations if that gives the same answers, else for one.
+    fn make(&self, key: Ends) -> Result<Recipe> {
+        let source = lock(&self.source).clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "this span was not made ready when the server started",
+            )
+        })?;
+        let kitchen = Kitchen {
+            folder: self.folder.path(),
+            source,
+            shared: &self.shared,
+        };
+        let (from, to) = key;
+        let closed = self.bundle.span_model(from, to)?;
+        let recipe = match self.opened(&closed, to, &kitchen) {
+            Ok(opened) => opened,
+            Err(why) => {
+                log::info!("cuts {from} to {to} take one activation at a time: {why}");
+                Recipe::make(&closed, to, false, &kitchen)?
+            }
+        };
+        if let Some(mut session) = self.new_session(&recipe)? {
+            let zeros = filled(&closed.entry, || 0.0)?;
+            recipe.io.run(Some(&mut session), zeros, &Cancel::new())?;
+            self.give_back(key, session);
+        }
+        give_back_free_memory();
+        Ok(recipe)
+    }
+
+    /// The span for any number of activations, if several together give what each gives alone.
+    /// With one activation it is the closed span by construction: all that was opened is 1 then.
+    fn opened(&self, closed: &SpanModel, to: usize, kitchen: &Kitchen<'_>) -> Result<Recipe> {
+        let unsuitable = |why: &str| Error::new(ErrorKind::UnsupportedModel, why);
+        let model = batch::open(closed)
+            .ok_or_else(|| unsuitable("a tensor has no first dimension of 1"))?;
+        let recipe = Recipe::make(&model, to, true, kitchen)?;
+        let mut session = self
+            .new_session(&recipe)?
+            .ok_or_else(|| unsuitable("there is nothing to run"))?;
+        let samples = || {
+            let mut random = Random(1);
+            let sample = move |_| filled(&closed.entry, || random.next());
+            (0..CHECKED_TOGETHER).map(sample)
+        };
+        let inputs: Result<Vec<Activation>> = samples().collect();
+        let never = Cancel::new();
+        let (together, _) = recipe.io.run_together(&mut session, inputs?, &never)?;
+        for (together, alone) in together.into_iter().zip(samples()) {
+            let (alone, _) = recipe.io.run(Some(&mut session), alone?, &never)?;
+            if !agree(together, alone)? {
+                return Err(unsuitable("together they give other answers than alone"));
+            }
+        }
+        Ok(recipe)
+    }
+
+    fn session(&self, key: Ends, recipe: &Recipe) -> Result<Option<Session>> {
+        let mut idle = lock(&self.idle);
+        if let Some(index) = idle.iter().rposition(|(of, _)| *of == key) {
+            return Ok(Some(idle.remove(index).1));
+        }
+        drop(idle);
+        self.new_session(recipe)
+    }
+
+    fn new_session(&self, recipe: &Recipe) -> Result<Option<Session>> {
+        recipe.session(self.folder.path(), self.options.threads, &self.prepacked)
+    }
+
+    fn give_back(&self, key: Ends, session: Session) {
+        let mut idle = lock(&self.idle);
+        idle.push((key, session));
+        let too_many = idle.len().saturating_sub(self.options.idle_sessions.max(1));
+        let dropped: Vec<_> = idle.drain(..too_many).collect();
+        drop(idle);
+        drop(dropped);
+    }
+}
+
+fn run(
+    recipe: &Recipe,
+    session: Option<&mut Session>,
+    inputs: Vec<Activation>,
+    cancel: &Cancel,
+) -> Result<TailRun> {
+    match session {
+        Some(session) if recipe.is_open && inputs.len() > 1 => {
+            let (outputs, elapsed) = recipe.io.run_together(session, inputs, cancel)?;
+            Ok(TailRun { outputs, elapsed })
+        }
+        mut session => {
+            let mut outputs = Vec::with_capacity(inputs.len());
+            let mut elapsed = Duration::ZERO;
+            for input in inputs {
+                let (output, took) = recipe.io.run(session.as_deref_mut(), input, cancel)?;
+                outputs.push(output);
+                elapsed += took;
+            }
+            Ok(TailRun { outputs, elapsed })
+        }
+    }
+}
+
+/// The bundle's weights; an empty slice if all of them are in its graph.
+fn read_weights(bundle: &Bundle) -> Result<Arc<[u8]>> {
+    let Some(file) = bundle
+        .manifest()
+        .files
+        .iter()
+        .find(|file| file.name == WEIGHTS_FILE)
+    else {
+        return Ok(Arc::default());
+    };
+    let path = bundle.folder().join(WEIGHTS_FILE);
+    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+    if crate::bundle::hex(&Sha256::digest(&bytes)) != file.sha256 {
+        return Err(Error::new(
+            ErrorKind::InvalidBundle,
+            format!("{} changed after the bundle was opened", path.display()),
+        ));
+    }
+    Ok(bytes.into())
+}
+
+fn agree(one: Activation, other: Activation) -> Result<bool> {
+    let (one, other) = (one.into_tensors()?, other.into_tensors()?);
+    Ok(one.len() == other.len()
+        && one
+            .iter()
+            .zip(&other)
+            .all(|(a, b)| a.shape() == b.shape() && are_close(a.data(), b.data())))
+}
+
+fn are_close(one: &TensorData, other: &TensorData) -> bool {
+    fn differ<T: PartialEq>(a: &[T], b: &[T]) -> f32 {
+        a.iter().zip(b).filter(|(a, b)| a != b).count() as f32 / a.len().max(1) as f32
+    }
+    match (one, other) {
+        (TensorData::F32(a), TensorData::F32(b)) => {
+            let largest = b.iter().fold(0f32, |m, x| m.max(x.abs()));
+            a.iter().zip(b).all(|(a, b)| {
+                (a - b).abs() <= MAX_DIFFERENCE * largest || a.to_bits() == b.to_bits()
+            })
+        }
+        (TensorData::I64(a), TensorData::I64(b)) => differ(a, b) <= MAX_DIFFERENT,
+        (TensorData::I32(a), TensorData::I32(b)) => differ(a, b) <= MAX_DIFFERENT,
+        (a, b) => a == b,
+    }
+}
+
+/// Numbers between -1 and 1, the same on every run (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40;
+        bits as f32 / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,174 @@
+//! One request's way through the workers: from its body to its answer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dyno_core::runtime::{Activation, Cancel};
+use dyno_core::{Result, Tensor};
+use tokio::sync::oneshot;
+
+use super::line::Line;
+use crate::admission::Place;
+use crate::engine::BodyKind;
+
+/// What is left of a request once it has been run.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) cut: usize,
+    pub(crate) outputs: Vec<Tensor>,
+    pub(crate) times: Times,
+    /// Held until the answer is made.
+    pub(crate) place: Place,
+}
+
+/// Where its time went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Times {
+    pub(crate) unpack: Duration,
+    /// Waiting for a worker, for others to join, and for sessions.
+    pub(crate) queue: Duration,
+    /// Of the runs that it was part of.
+    pub(crate) infer: Duration,
+    /// Its share of those runs: what it cost the server.
+    pub(crate) share: Duration,
+    /// Activations in its last run.
+    pub(crate) batch: usize,
+}
+
+/// A request with the workers.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) line: Arc<Line>,
+    pub(crate) stage: Stage,
+    /// Where it entered.
+    pub(crate) cut: usize,
+    pub(crate) entered: Instant,
+    pub(crate) deadline: Instant,
+    /// When it began to wait for what comes next.
+    pub(crate) waiting: Instant,
+    pub(crate) times: Times,
+    pub(crate) client: Client,
+    pub(crate) place: Place,
+    pub(crate) reply: oneshot::Sender<Result<Done>>,
+}
+
+/// How far a job has come.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// Its body waits to be decoded.
+    Body(Vec<u8>, BodyKind),
+    /// Its activation waits to be run.
+    Ready(Activation),
+    /// A worker has what it had.
+    Taken,
+}
+
+impl Job {
+    /// The cut that it waits at; none before it is decoded.
+    pub(crate) fn at(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Ready(activation) => Some(activation.cut),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_lost(&self, now: Instant) -> bool {
+        self.reply.is_closed() || self.client.cancel.is_cancelled() || self.deadline <= now
+    }
+
+    pub(crate) fn fail(self, error: dyno_core::Error) {
+        self.place.leave();
+        // Whoever is gone needs no answer.
+        let _ = self.reply.send(Err(error));
+    }
+
+    pub(crate) fn finish(self, outputs: Vec<Tensor>) {
+        let _ = self.reply.send(Ok(Done {
+            cut: self.cut,
+            outputs,
+            times: self.times,
+            place: self.place,
+        }));
+    }
+}
+
+/// Whoever waits for a job, as its workers see it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Client {
+    pub(crate) cancel: Cancel,
+    party: Arc<Mutex<Option<Arc<Party>>>>,
+}
+
+/// The clients of one run: it is terminated when the last of them has gone.
+#[derive(Debug, Default)]
+pub(crate) struct Party {
+    waiting: AtomicUsize,
+    pub(crate) cancel: Cancel,
+}
+
+impl Client {
+    /// Takes part in a run; false if it has gone already.
+    pub(crate) fn join(&self, party: &Arc<Party>) -> bool {
+        let mut place = self.party();
+        if self.cancel.is_cancelled() {
+            return false;
+        }
+        party.waiting.fetch_add(1, Ordering::SeqCst);
+        *place = Some(Arc::clone(party));
+        true
+    }
+
+    /// The run is over.
+    pub(crate) fn part(&self) {
+        self.party().take();
+    }
+
+    /// Goes, and ends the run it is part of if nobody else waits for it.
+    pub(crate) fn leave(&self) {
+        let mut party = self.party();
+        self.cancel.cancel();
+        if let Some(party) = party.take()
+            && party.waiting.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            party.cancel.cancel();
+        }
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.party, &other.party)
+    }
+
+    fn party(&self) -> MutexGuard<'_, Option<Arc<Party>>> {
+        self.party.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_with_the_last_of_its_clients() {
+        let party = Arc::new(Party::default());
+        let (one, other, late) = (Client::default(), Client::default(), Client::default());
+        late.leave();
+        assert!(one.join(&party) && other.join(&party));
+        assert!(!late.join(&party), "has gone before");
+        one.leave();
+        assert!(!party.cancel.is_cancelled());
+        other.leave();
+        assert!(party.cancel.is_cancelled());
+    }
+
+    #[test]
+    fn leaving_after_the_run_touches_no_other() {
+        let party = Arc::new(Party::default());
+        let client = Client::default();
+        assert!(client.join(&party));
+        client.part();
+        client.leave();
+        assert!(!party.cancel.is_cancelled());
+    }
+}

@@ -1,0 +1,314 @@
+//! The threads that decode and run, and the way to them and back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dyno_core::runtime::{Activation, TailRun};
+use dyno_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+use super::job::{Client, Done, Job, Party, Stage, Times};
+use super::line::Line;
+use super::queue::{Queue, Work};
+use crate::admission::Place;
+use crate::engine::BodyKind;
+use crate::metrics::Metrics;
+
+/// A fixed number of workers on one queue; they end when this is dropped.
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+    count: usize,
+}
+
+struct Shared {
+    metrics: Arc<Metrics>,
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue,
+    /// What the jobs in the queue and on the workers are expected to cost, each when it came.
+    backlog: Duration,
+    is_closed: bool,
+}
+
+/// What a request hands to the workers.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) line: Arc<Line>,
+    pub(crate) place: Place,
+    pub(crate) body: Vec<u8>,
+    pub(crate) kind: BodyKind,
+    pub(crate) deadline: tokio::time::Instant,
+}
+
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    /// Starts `count` workers on threads of the async runtime's, which must be there.
+    pub(crate) fn start(count: usize, metrics: Arc<Metrics>) -> Self {
+        let shared = Arc::new(Shared {
+            metrics,
+            state: Mutex::default(),
+            news: Condvar::new(),
+        });
+        for _ in 0..count {
+            let shared = Arc::clone(&shared);
+            tokio::task::spawn_blocking(move || shared.work());
+        }
+        Self { shared, count }
+    }
+
+    /// How long what is here already will keep the workers busy, as far as one can tell.
+    pub(crate) fn wait(&self) -> Duration {
+        let workers = u32::try_from(self.count.max(1)).unwrap_or(u32::MAX);
+        self.shared.state().backlog / workers
+    }
+
+    /// Jobs that wait for a worker.
+    pub(crate) fn queued(&self) -> usize {
+        self.shared.state().queue.len()
+    }
+
+    /// Decodes and runs a request.
+    ///
+    /// Dropping the future, or reaching the deadline, makes the workers forget the request: it is
+    /// not run if its turn has not come, and its run is terminated if nobody else is in it. Fails with
+    /// [`ErrorKind::DeadlineExceeded`] then, and as the engine fails.
+    pub(crate) async fn run(&self, request: Request) -> Result<Done> {
+        let Request {
+            line,
+            place,
+            body,
+            kind,
+            deadline,
+        } = request;
+        let (reply, answer) = oneshot::channel();
+        let client = Client::default();
+        let now = Instant::now();
+        let cost = line.cost();
+        let job = Job {
+            line,
+            stage: Stage::Body(body, kind),
+            cut: 0,
+            entered: now,
+            deadline: deadline.into_std(),
+            waiting: now,
+            times: Times::default(),
+            client: client.clone(),
+            place,
+            reply,
+        };
+        self.shared.push(job, cost);
+        let mut guest = Guest {
+            shared: &self.shared,
+            client,
+            cost,
+            has_answer: false,
+        };
+        let answer = tokio::time::timeout_at(deadline, answer)
+            .await
+            .map_err(|_| late())?;
+        guest.has_answer = true;
+        answer.map_err(|_| Error::new(ErrorKind::Internal, "the workers are gone"))?
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.state().is_closed = true;
+        self.shared.news.notify_all();
+    }
+}
+
+/// Whoever waits for a job: dropped without an answer, the job leaves the queue, or its run.
+struct Guest<'s> {
+    shared: &'s Shared,
+    client: Client,
+    /// Its share of the backlog.
+    cost: Duration,
+    has_answer: bool,
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        if !self.has_answer {
+            self.client.leave();
+        }
+        let mut state = self.shared.state();
+        state.backlog = state.backlog.saturating_sub(self.cost);
+        // Its place goes to the next request now, and not when a worker comes by.
+        let lost = (!self.has_answer).then(|| state.queue.take_of(&self.client));
+        drop(state);
+        drop(lost);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, job: Job, cost: Duration) {
+        let mut state = self.state();
+        state.queue.push(job);
+        state.backlog += cost;
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// A worker's life.
+    fn work(&self) {
+        while let Some((lost, work)) = self.next() {
+            for job in lost {
+                job.fail(late());
+            }
+            match work {
+                None => {}
+                Some(Work::Decode(job)) => self.decode(job),
+                Some(Work::Run { jobs, to }) => self.run(jobs, to),
+            }
+        }
+    }
+
+    /// Waits for work; none once there will be no more. Dropped jobs answer as they go.
+    fn next(&self) -> Option<(Vec<Job>, Option<Work>)> {
+        let mut state = self.state();
+        loop {
+            if state.is_closed {
+                state.queue = Queue::default();
+                return None;
+            }
+            if !state.queue.is_empty() {
+                let now = Instant::now();
+                let lost = state.queue.take_lost(now);
+                let work = state.queue.next(now);
+                if !state.queue.is_empty() {
+                    self.news.notify_one();
+                }
+                return Some((lost, work));
+            }
+            state = self
+                .news
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn decode(&self, mut job: Job) {
+        let Stage::Body(body, kind) = job.take_stage() else {
+            return job.fail(defect());
+        };
+        let started = Instant::now();
+        job.times.queue += started.saturating_duration_since(job.waiting);
+        let decoded = guarded(|| job.line.engine.decode(&body, kind));
+        drop(body);
+        job.waiting = Instant::now();
+        job.times.unpack = job.waiting.saturating_duration_since(started);
+        match decoded {
+            Ok(activation) => {
+                job.cut = activation.cut;
+                job.stage = Stage::Ready(activation);
+                self.requeue(job);
+            }
+            Err(error) => job.fail(error),
+        }
+    }
+
+    /// Only its own worker needs to hear of it: that one asks for work next.
+    fn requeue(&self, job: Job) {
+        self.state().queue.push(job);
+    }
+
+    fn run(&self, jobs: Vec<Job>, to: usize) {
+        let started = Instant::now();
+        let party = Arc::new(Party::default());
+        let mut inputs: Vec<Activation> = Vec::with_capacity(jobs.len());
+        let mut running: Vec<Job> = Vec::with_capacity(jobs.len());
+        for mut job in jobs {
+            match job.take_stage() {
+                Stage::Ready(activation) if job.client.join(&party) => {
+                    job.times.queue += started.saturating_duration_since(job.waiting);
+                    inputs.push(activation);
+                    running.push(job);
+                }
+                _ => job.fail(late()),
+            }
+        }
+        let Some(line) = running.first().map(|job| Arc::clone(&job.line)) else {
+            return;
+        };
+        let count = inputs.len();
+        let ran = guarded(|| line.engine.run(inputs, to, &party.cancel));
+        let ended = Instant::now();
+        for job in &running {
+            job.client.part();
+        }
+        match ran {
+            Ok(TailRun { outputs, elapsed }) if outputs.len() == count => {
+                self.metrics.batch(&line.model, count);
+                let waited = ended
+                    .saturating_duration_since(started)
+                    .saturating_sub(elapsed);
+                let share = elapsed / u32::try_from(count).unwrap_or(u32::MAX);
+                for (mut job, output) in running.into_iter().zip(outputs) {
+                    job.times.queue += waited;
+                    job.times.infer += elapsed;
+                    job.times.share += share;
+                    job.times.batch = count;
+                    job.waiting = ended;
+                    self.proceed(job, output);
+                }
+            }
+            Ok(_) => running.into_iter().for_each(|job| job.fail(defect())),
+            Err(error) => {
+                let text = error.to_string();
+                for job in running {
+                    job.fail(Error::new(error.kind(), text.clone()));
+                }
+            }
+        }
+    }
+
+    /// After a run: on to the next one, or to the answer.
+    fn proceed(&self, mut job: Job, output: Activation) {
+        if output.cut < job.line.engine.manifest().last_cut() {
+            job.stage = Stage::Ready(output);
+            return self.requeue(job);
+        }
+        job.line.observe(job.times.unpack + job.times.share);
+        match output.into_tensors() {
+            Ok(outputs) => job.finish(outputs),
+            Err(error) => job.fail(error),
+        }
+    }
+}
+
+/// A panic costs the requests that it was about.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a worker panicked")))
+}
+
+fn late() -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "the deadline passed before there was an answer",
+    )
+}
+
+fn defect() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the engine lost activations of a batch",
+    )
+}

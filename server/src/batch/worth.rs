@@ -1,0 +1,196 @@
+//! What batches are worth on this machine: measured when a model is warmed up.
+//!
+//! On a CPU a batch saves what is paid once for it, the reading of large weights above all: much
+//! where the tail is a large matrix product, some in the late convolutions of wide models, nothing
+//! in the early ones, where it only makes the first wait for the last. So nothing is batched that was
+//! not seen to gain.
+
+use std::time::{Duration, Instant};
+
+use dyno_core::bundle::Manifest;
+use dyno_core::runtime::{Activation, Cancel, TailStore};
+use dyno_core::{Result, Tensor, TensorData};
+
+/// Batch sizes that are tried, as far as the configuration allows them.
+const SIZES: [usize; 4] = [2, 4, 8, 16];
+/// Cuts that are measured: the last ones, and as many spread over the others.
+const LATE_CUTS: usize = 4;
+const EARLY_CUTS: usize = 4;
+/// Runs of which the fastest counts.
+const RUNS: usize = 3;
+/// Time that measuring may take; cuts that it does not reach run one at a time.
+const BUDGET: Duration = Duration::from_secs(4);
+/// Share of an activation's time that a larger batch has to save to be taken.
+const MIN_GAIN: f64 = 0.05;
+/// Share of the largest saving that the junction has to have.
+const MOST_OF_IT: f64 = 0.8;
+/// Saving that a stop at the junction has to have, in milliseconds: several times what a second run and
+/// the tensors between cost.
+const MIN_SAVING_MS: f64 = 0.2;
+
+/// How many activations of a cut to run together, and where those of different cuts meet.
+#[derive(Debug)]
+pub(crate) struct Worth {
+    limits: Vec<usize>,
+    junction: Option<usize>,
+}
+
+/// What was measured at one cut.
+#[derive(Debug, Clone, Copy)]
+struct Gain {
+    cut: usize,
+    /// Best batch.
+    size: usize,
+    /// Milliseconds an activation takes less in it than alone.
+    saving_ms: f64,
+}
+
+impl Worth {
+    /// Runs zeros through some tails. `are_open` says which tails take several activations.
+    pub(crate) fn measure(
+        tails: &TailStore,
+        are_open: &[bool],
+        max_batch: usize,
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let sizes: Vec<usize> = SIZES.into_iter().filter(|&n| n <= max_batch).collect();
+        if sizes.is_empty() {
+            return Ok(Self::of(are_open.len(), &[]));
+        }
+        let started = Instant::now();
+        let mut gains = Vec::new();
+        for cut in measured_cuts(are_open.len()) {
+            if !are_open[cut] || started.elapsed() > BUDGET {
+                continue;
+            }
+            gains.push(gain(tails, cut, &sizes, cancel)?);
+        }
+        let worth = Self::of(are_open.len(), &gains);
+        tracing::debug!(?gains, ?worth, "measured batches");
+        Ok(worth)
+    }
+
+    pub(crate) fn limit(&self, cut: usize) -> usize {
+        self.limits.get(cut).copied().unwrap_or(1)
+    }
+
+    pub(crate) fn junction(&self) -> Option<usize> {
+        self.junction
+    }
+
+    /// A cut that was not measured takes after the next measured one before it, whose tail holds
+    /// its own.
+    fn of(cuts: usize, gains: &[Gain]) -> Self {
+        let limit = |cut: usize| {
+            let before = gains.iter().filter(|gain| gain.cut <= cut);
+            let nearest = before.max_by_key(|gain| gain.cut);
+            nearest.map_or(1, |gain| gain.size)
+        };
+        let most = gains.iter().map(|g| g.saving_ms).fold(0.0, f64::max);
+        let enough = |gain: &&Gain| {
+            gain.size > 1 && gain.saving_ms >= MIN_SAVING_MS && gain.saving_ms >= MOST_OF_IT * most
+        };
+        Self {
+            limits: (0..cuts).map(limit).collect(),
+            junction: gains
+                .iter()
+                .filter(enough)
+                .map(|gain| gain.cut)
+                .max()
+                .filter(|&cut| cut > 0),
+        }
+    }
+}
+
+/// From the last one on: late tails are measured soonest, and gain most.
+fn measured_cuts(cuts: usize) -> Vec<usize> {
+    let late = cuts.saturating_sub(LATE_CUTS)..cuts;
+    let step = (late.start / EARLY_CUTS).max(1);
+    let early = (0..late.start).step_by(step);
+    let mut all: Vec<usize> = early.chain(late).collect();
+    all.reverse();
+    all
+}
+
+fn gain(tails: &TailStore, cut: usize, sizes: &[usize], cancel: &Cancel) -> Result<Gain> {
+    let alone_ms = each_ms(tails, cut, 1, cancel)?;
+    let mut best = (1, alone_ms);
+    for &size in sizes {
+        let ms = each_ms(tails, cut, size, cancel)?;
+        if ms > best.1 * (1.0 - MIN_GAIN) {
+            break;
+        }
+        best = (size, ms);
+    }
+    Ok(Gain {
+        cut,
+        size: best.0,
+        saving_ms: alone_ms - best.1,
+    })
+}
+
+/// Milliseconds that one activation takes in batches of a size.
+fn each_ms(tails: &TailStore, cut: usize, size: usize, cancel: &Cancel) -> Result<f64> {
+    let manifest = tails.bundle().manifest();
+    let mut fastest = Duration::MAX;
+    for _ in 0..RUNS {
+        let inputs: Result<Vec<Activation>> = (0..size).map(|_| zeros(manifest, cut)).collect();
+        let run = tails.run(inputs?, manifest.last_cut(), cancel)?;
+        fastest = fastest.min(run.elapsed);
+    }
+    Ok(fastest.as_secs_f64() * 1e3 / size as f64)
+}
+
+fn zeros(manifest: &Manifest, cut: usize) -> Result<Activation> {
+    let tensors = manifest.cuts[cut].tensors.iter().map(|spec| {
+        let data = TensorData::F32(vec![0.0; spec.elements()]);
+        Tensor::new(spec.shape.clone(), data)
+    });
+    let tensors: Result<Vec<Tensor>> = tensors.collect();
+    Ok(Activation::new(cut, tensors?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gain(cut: usize, size: usize, saving_ms: f64) -> Gain {
+        Gain {
+            cut,
+            size,
+            saving_ms,
+        }
+    }
+
+    #[test]
+    fn some_cuts_are_measured_the_last_ones_first() {
+        assert_eq!(measured_cuts(3), [2, 1, 0]);
+        assert_eq!(measured_cuts(6), [5, 4, 3, 2, 1, 0]);
+        assert_eq!(measured_cuts(18), [17, 16, 15, 14, 12, 9, 6, 3, 0]);
+        assert!(measured_cuts(200).len() <= LATE_CUTS + EARLY_CUTS + 1);
+    }
+
+    #[test]
+    fn a_cut_takes_after_the_one_measured_before_it() {
+        let worth = Worth::of(8, &[gain(6, 8, 1.0), gain(2, 4, 1.2)]);
+        let limits: Vec<usize> = (0..8).map(|cut| worth.limit(cut)).collect();
+        assert_eq!(limits, [1, 1, 4, 4, 4, 4, 8, 8]);
+        assert_eq!(worth.limit(99), 1);
+    }
+
+    #[test]
+    fn the_junction_is_the_latest_cut_that_has_most_of_the_saving() {
+        let junction = |gains: &[Gain]| Worth::of(9, gains).junction();
+        assert_eq!(
+            junction(&[gain(1, 8, 4.0), gain(5, 8, 3.9), gain(7, 8, 1.0)]),
+            Some(5)
+        );
+        assert_eq!(junction(&[gain(0, 8, 4.0), gain(5, 1, 0.0)]), None);
+        assert_eq!(
+            junction(&[gain(7, 16, 0.03)]),
+            None,
+            "less than a stop costs"
+        );
+        assert_eq!(junction(&[]), None);
+    }
+}
