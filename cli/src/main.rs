@@ -61,6 +61,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    disable_telemetry_of_onnx_runtime();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
@@ -85,5 +86,15 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// ONNX Runtime of the official wheels (1.32) collects telemetry for its maker from the moment it is
+/// loaded; its own switch in the API comes too late.
+fn disable_telemetry_of_onnx_runtime() {
+    // SAFETY: the first thing that happens in this process: no other thread reads the environment.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
     }
 }

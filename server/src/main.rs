@@ -21,6 +21,7 @@ const LAST_WORK: Duration = Duration::from_secs(3);
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    disable_telemetry_of_onnx_runtime();
     let args: Vec<_> = std::env::args_os().collect();
     let settings = match Settings::read(&args) {
         Ok(settings) => settings,
@@ -73,6 +74,16 @@ async fn check(config: Config) -> anyhow::Result<()> {
     Server::check(config).await?;
     tracing::info!("a server would start with this");
     Ok(())
+}
+
+/// ONNX Runtime of the official wheels (1.32) collects telemetry for its maker from the moment it is
+/// loaded; its own switch in the API comes too late.
+fn disable_telemetry_of_onnx_runtime() {
+    // SAFETY: the first thing that happens in this process: no other thread reads the environment.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
+    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
