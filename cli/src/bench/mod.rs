@@ -45,6 +45,10 @@ enum Bench {
     /// Plain uploads over an emulated link: whether it behaves as networks do (Linux, root).
     #[cfg(target_os = "linux")]
     Upload(link::upload::Args),
+    /// The bare loop that a server is compared with; prints JSON.
+    #[cfg(unix)]
+    #[command(hide = true)]
+    BareTails(server::bare::Args),
     /// One process of the memory measurement; prints JSON.
     #[command(hide = true)]
     MemoryOf(memory::Args),
@@ -63,6 +67,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
         Bench::Link(args) => link::run(&args),
         #[cfg(target_os = "linux")]
         Bench::Upload(args) => link::upload::run(&args),
+        #[cfg(unix)]
+        Bench::BareTails(args) => server::bare::run(&args),
         Bench::MemoryOf(args) => memory::run(&args),
     }
 }

@@ -40,6 +40,10 @@ impl std::fmt::Display for Cores {
 }
 
 impl Cores {
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Keeps the calling thread on these cores, and the threads and processes that it starts.
     ///
     /// Fails if the machine lacks one of them, or if the system cannot do it.

@@ -4,6 +4,7 @@
 //! latency counts from when they were due, so that a server that stalls cannot hide it by slowing
 //! its clients down (coordinated omission). Only capacity is measured in a closed loop.
 
+pub(super) mod bare;
 mod bodies;
 mod chart;
 mod connection;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use dyno_core::bundle::Bundle;
 
+use self::bare::{BareLoop, Compared};
 use self::bodies::{Bodies, BodyArgs, Destination};
 use self::connection::{Answer, Connections, Outcome, exchange};
 use self::cores::Cores;
@@ -60,6 +62,7 @@ const MAX_CONNECTIONS: usize = 65_536;
 const MAX_ROUNDS: usize = 1_000;
 
 /// Arguments of `dyno bench server`.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The bundle's folder: the server's, if one is started, and what heads are run with.
@@ -90,6 +93,12 @@ pub(crate) struct Args {
     /// Compare the capacity with that of a server that does not batch (both are started).
     #[arg(long, conflicts_with = "server")]
     compare_batching: bool,
+    /// Compare the capacity with a bare ONNX Runtime loop over the same tails on the same cores.
+    #[arg(long)]
+    bare: bool,
+    /// Batch sizes of that loop; it counts at its best.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16", value_name = "SIZES")]
+    bare_batches: Vec<usize>,
     /// Rounds of a comparison, its two sides by turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -168,6 +177,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         None
     };
+    let bare = if args.bare {
+        let cuts = &bodies.summary.cuts;
+        Some(run.compare_bare(cuts)?)
+    } else {
+        None
+    };
     let report = Report {
         machine: Machine::here(),
         model: bundle.manifest().model.clone(),
@@ -179,6 +194,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         capacity_rps,
         soak,
         batching,
+        bare,
     };
     draw(args, &report)?;
     if args.json {
@@ -324,6 +340,36 @@ impl Run<'_> {
         })
     }
 
+    /// The capacity of the server over what a bare loop does at its best batch size.
+    fn compare_bare(&self, cuts: &[usize]) -> Result<Compared> {
+        let args = self.args;
+        let bare = BareLoop {
+            bundle: &args.bundle,
+            cuts,
+            cores: args.target.server_cores.as_ref(),
+            seconds: args.seconds,
+        };
+        let sizes = args.bare_batches.len() + 2 * args.rounds;
+        let bar = progress::bar(sizes as u64, "comparing with a bare loop");
+        let compared = Compared::measure(
+            &bare,
+            &args.bare_batches,
+            args.rounds,
+            &|| bar.inc(1),
+            || self.capacity(&self.generators),
+        );
+        bar.finish_and_clear();
+        compared
+    }
+
+    /// Good answers a second, in a closed loop that no other step is named after.
+    fn capacity(&self, generators: &Generators) -> Result<f64> {
+        let time = Duration::from_secs_f64(self.args.seconds);
+        let load = Load::InFlight(self.in_flight);
+        let step = self.measure(generators, String::new(), load, time)?;
+        Ok(step.goodput_rps)
+    }
+
     /// The capacity of the server as it is, over that of one that runs every request by itself.
     fn compare_batching(&self) -> Result<Versus> {
         let args = self.args;
@@ -334,11 +380,8 @@ impl Run<'_> {
         let ours = self.generators.clone();
         let theirs = args.generators(&single);
         let capacity = |generators: &Generators| {
-            let time = Duration::from_secs_f64(args.seconds);
-            let load = Load::InFlight(self.in_flight);
-            let step = self.measure(generators, String::new(), load, time)?;
             bar.inc(1);
-            Ok(step.goodput_rps)
+            self.capacity(generators)
         };
         let versus = Versus::measure(args.rounds, || capacity(&ours), || capacity(&theirs));
         bar.finish_and_clear();
@@ -365,11 +408,13 @@ impl Args {
         if !(1..=MAX_THREADS).contains(&self.load_threads)
             || !(1..=MAX_CONNECTIONS).contains(&self.connections)
             || self.in_flight == Some(0)
+            || self.bare_batches.is_empty()
+            || self.bare_batches.contains(&0)
             || !(1..=MAX_ROUNDS).contains(&self.rounds)
         {
             bail!(
                 "--load-threads must be from 1 to {MAX_THREADS}, --connections from 1 to \
-                 {MAX_CONNECTIONS}, --rounds from 1 to {MAX_ROUNDS}, and --in-flight at least 1"
+                 {MAX_CONNECTIONS}, --rounds from 1 to {MAX_ROUNDS}, and --in-flight and --bare-batches at least 1"
             );
         }
         if let Some(minutes) = self.soak_minutes

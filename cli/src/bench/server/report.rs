@@ -8,6 +8,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::super::machine::Machine;
+use super::bare::Compared;
 use super::bodies::Summary;
 use super::cores::Cores;
 use super::load::Load;
@@ -41,6 +42,8 @@ pub(super) struct Report {
     /// Capacity, and that of a server that does not batch (`theirs`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) batching: Option<Versus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bare: Option<Compared>,
 }
 
 /// How the requests were sent.
@@ -269,6 +272,9 @@ pub(super) fn print(report: &Report) -> Result<()> {
             batching.rounds.len(),
             batching.ratio
         ))?;
+    }
+    if let Some(bare) = &report.bare {
+        bare.lines().into_iter().try_for_each(output::line)?;
     }
     Ok(())
 }
