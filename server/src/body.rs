@@ -1,5 +1,6 @@
 //! Reading a request's body: bounded in bytes, in silence and in all.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -35,8 +36,8 @@ pub(crate) struct Received {
 /// The headers start the clock, not the body's first byte: they leave a client just before the
 /// body, while a body of up to one HTTP/2 frame (16 KiB) is only seen once it is there as a whole.
 ///
-/// Fails with 408 if they do not come in time (`deadline` is the request's), and with 400 if there
-/// are fewer or more.
+/// Fails with 408 if they do not come in time (`deadline` is the request's), with 400 if there
+/// are fewer or more, and with [`ErrorKind::Cancelled`] if the client goes away.
 pub(crate) async fn receive(
     mut body: Body,
     length: usize,
@@ -54,12 +55,7 @@ pub(crate) async fn receive(
         else {
             break;
         };
-        let frame = frame.map_err(|error| {
-            Failure::of(
-                ErrorKind::InvalidArgument,
-                format!("the body broke off after {} bytes: {error}", bytes.len()),
-            )
-        })?;
+        let frame = frame.map_err(|error| broke_off(&error, bytes.len()))?;
         if let Ok(data) = frame.into_data() {
             if data.len() > length.saturating_sub(bytes.len()) {
                 return Err(not_as_promised("more", length));
@@ -74,6 +70,28 @@ pub(crate) async fn receive(
         bytes,
         elapsed: arrived.elapsed(),
     })
+}
+
+/// A client that resets its stream, or whose connection ends, has gone. What is left is a body that
+/// breaks HTTP/2's own rules, whose stream this side resets.
+fn broke_off(error: &axum::Error, got: usize) -> Failure {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut breaks_rules = false;
+    while let Some(error) = cause {
+        let protocol = error.downcast_ref::<h2::Error>();
+        breaks_rules |= protocol.is_some_and(h2::Error::is_library);
+        cause = error.source();
+    }
+    if breaks_rules {
+        let text = format!("the body broke off after {got} bytes: {error}");
+        return Failure::of(ErrorKind::InvalidArgument, text);
+    }
+    // Nobody is there to be answered: the status is for the log's lines only, which leave it out.
+    Failure::new(
+        StatusCode::REQUEST_TIMEOUT,
+        ErrorKind::Cancelled,
+        format!("the client went away after {got} bytes of its body"),
+    )
 }
 
 fn too_slow(got: usize, length: usize) -> Failure {

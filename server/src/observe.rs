@@ -80,7 +80,9 @@ pub(crate) async fn observe(
     if let Ok(id) = HeaderValue::from_str(&line.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    line.status = Some(response.status());
+    // One whose client has gone is answered into the void.
+    let gone = line.kind == Some(ErrorKind::Cancelled);
+    line.status = (!gone).then(|| response.status());
     response
 }
 

@@ -7,9 +7,14 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use common::{SESAME, SESAME_HASH, cold, config, keys_file, start, until};
+use bytes::Bytes;
+use common::{
+    HASH, PACKED, SESAME, SESAME_HASH, TestServer, cold, config, keys_file, start, until,
+};
 use dyno_server::Server;
+use h2::client::SendRequest;
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -38,6 +43,43 @@ impl Captured {
             .filter(|line| line["route"] == "/v1/models/{model}/infer")
             .collect()
     }
+}
+
+/// How a client goes away.
+enum Leaving {
+    Resets,
+    Disconnects,
+}
+
+/// Sends half of a body, is gone once the server has it, and leaves nothing behind.
+async fn leave_during_upload(server: &TestServer, way: Leaving) {
+    let load = async || {
+        let probe = server
+            .client
+            .post(server.url("/v1/probe"))
+            .bearer_auth(SESAME);
+        let probe = probe.body("x").send().await.unwrap();
+        probe.headers()["dyno-load"].to_str().unwrap().to_owned()
+    };
+    let tcp = TcpStream::connect(server.addr).await.unwrap();
+    let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut send: SendRequest<Bytes> = send.ready().await.unwrap();
+    let post = http::Request::post(server.url("/v1/models/fake/infer"))
+        .header("content-type", PACKED)
+        .header("dyno-bundle", HASH)
+        .header("authorization", format!("Bearer {SESAME}"))
+        .header("content-length", "10")
+        .body(())
+        .unwrap();
+    let (_answer, mut body) = send.send_request(post, false).unwrap();
+    body.send_data(Bytes::from_static(b"user "), false).unwrap();
+    until(async || load().await.starts_with("in-flight=2,")).await;
+    match way {
+        Leaving::Resets => body.send_reset(h2::Reason::CANCEL),
+        Leaving::Disconnects => connection.abort(),
+    }
+    until(async || load().await.starts_with("in-flight=1,")).await;
 }
 
 // The only test of this file: the subscriber is the thread's, and so are the server's tasks.
@@ -87,9 +129,14 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     server.heard("entered").await;
     waiting.abort();
     until(async || captured.requests().len() == 4).await;
+    for way in [Leaving::Resets, Leaving::Disconnects] {
+        let before = captured.requests().len();
+        leave_during_upload(&server, way).await;
+        until(async || captured.requests().len() == before + 1).await;
+    }
     let stranger = server.infer("stranger bytes").bearer_auth("abracadabra");
     stranger.send().await.unwrap();
-    until(async || captured.requests().len() == 5).await;
+    until(async || captured.requests().len() == 7).await;
     let in_the_address = server.get("/v1/models?access_token=sesame");
     assert_eq!(in_the_address.send().await.unwrap().status(), 400);
 
@@ -124,11 +171,16 @@ async fn every_request_leaves_one_line_without_the_users_data() {
         lines[3].get("status").is_none(),
         "nobody was there to answer"
     );
+    for upload in &lines[4..6] {
+        assert_eq!(upload["kind"], "cancelled", "{upload}");
+        assert!(upload.get("status").is_none(), "{upload}");
+        assert_eq!(upload["bytes"], 10, "{upload}");
+    }
     assert_eq!(
-        (&lines[4]["status"], &lines[4]["kind"]),
+        (&lines[6]["status"], &lines[6]["kind"]),
         (&401.into(), &"unauthorized".into())
     );
-    assert!(lines[4].get("key").is_none() && lines[4].get("model").is_none());
+    assert!(lines[6].get("key").is_none() && lines[6].get("model").is_none());
 
     assert_audited(&captured, &lines[4]["request_id"]);
     assert_warned_of_readable_tokens(&captured, keys.path()).await;
