@@ -21,6 +21,8 @@ const DEFAULT_BODY_TOTAL: Duration = Duration::from_secs(30);
 const DEFAULT_ANSWER_IDLE: Duration = Duration::from_secs(30);
 const DEFAULT_DRAIN_DELAY: Duration = Duration::ZERO;
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+const DEFAULT_KEEP_OLD_VERSIONS: Duration = Duration::from_mins(10);
 
 /// Cores that share one worker.
 const CORES_PER_WORKER: usize = 2;
@@ -96,6 +98,16 @@ pub struct Config {
         hide_env_values = true
     )]
     pub keys: Option<PathBuf>,
+
+    /// Time between two looks for bundles that came, changed or went; 0s looks on SIGHUP only
+    #[arg(long, value_name = "TIME", env = "DYNO_RELOAD_INTERVAL", hide_env_values = true,
+          default_value = "10s", value_parser = parse_duration)]
+    pub reload_interval: Duration,
+
+    /// Time that a version which was replaced is served to clients that have its bundle
+    #[arg(long, value_name = "TIME", env = "DYNO_KEEP_OLD_VERSIONS", hide_env_values = true,
+          default_value = "10m", value_parser = parse_duration)]
+    pub keep_old_versions: Duration,
 
     /// Refuse to start if any bundle cannot be served, instead of leaving it out
     #[arg(long, env = "DYNO_STRICT", hide_env_values = true)]
@@ -213,6 +225,8 @@ impl Config {
             answer_idle_timeout: DEFAULT_ANSWER_IDLE,
             drain_delay: DEFAULT_DRAIN_DELAY,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            reload_interval: DEFAULT_RELOAD_INTERVAL,
+            keep_old_versions: DEFAULT_KEEP_OLD_VERSIONS,
         }
     }
 

@@ -14,6 +14,7 @@ mod correlation;
 mod drain;
 mod engine;
 mod errors;
+mod hot_swap;
 mod identity;
 #[cfg(feature = "internals")]
 pub mod internals;
@@ -22,6 +23,7 @@ mod metrics;
 mod models;
 mod observe;
 mod places;
+mod registry;
 mod reload;
 mod routes;
 mod server;

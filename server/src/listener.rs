@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::drain::Lifecycle;
 use crate::metrics::{Metrics, Refusal};
 use crate::places::{Place, Places};
+use crate::registry::Registry;
 use crate::routes::App;
 use crate::stall;
 
@@ -64,7 +65,9 @@ pub(crate) struct Listener {
 
 /// What every connection needs.
 struct Shared {
-    http: http2::Builder<Tracked>,
+    tracked: Tracked,
+    /// Their largest activation decides a connection's windows.
+    models: Arc<Registry>,
     router: Router,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<Metrics>,
@@ -101,13 +104,11 @@ impl Listener {
                 config.max_connections_per_address.get().into(),
             ),
             shared: Arc::new(Shared {
-                http: http(
-                    Tracked {
-                        requests: requests.clone(),
-                        patience: config.answer_idle_timeout,
-                    },
-                    stream_window(app),
-                ),
+                tracked: Tracked {
+                    requests: requests.clone(),
+                    patience: config.answer_idle_timeout,
+                },
+                models: Arc::clone(&app.models),
                 router,
                 lifecycle: Arc::clone(&app.lifecycle),
                 metrics: Arc::clone(&app.metrics),
@@ -242,7 +243,9 @@ where
     let _counted = shared.metrics.connection();
     let stream = tokio::io::join(PREFACE.chain(reader), writer);
     let service = TowerToHyperService::new(shared.router.clone());
-    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(stream), service));
+    // For each connection: a model that came later may be larger.
+    let http = http(shared.tracked.clone(), stream_window(&shared.models));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = leave => {
@@ -296,9 +299,8 @@ fn http(requests: Tracked, stream_window: u32) -> http2::Builder<Tracked> {
 }
 
 /// The largest activation, rounded up to a power of two, within the bounds.
-fn stream_window(app: &App) -> u32 {
-    let largest = app
-        .models
+fn stream_window(models: &Registry) -> u32 {
+    let largest = models
         .all()
         .iter()
         .map(|served| served.limits.max_activation_bytes)

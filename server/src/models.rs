@@ -1,16 +1,14 @@
-//! The models at hand, by name.
-//!
-//! A request's model name is looked up in the map and never becomes part of a path. What it finds is
-//! its own: an answer is of one version of its model, whatever happens to the map meanwhile.
+//! Models: from a folder with a bundle to what requests see of it.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use dyno_core::bundle::{Bundle, Cut, Manifest};
+use dyno_core::bundle::{
+    Bundle, CALIBRATION_FILE, Cut, GRAPH_FILE, MANIFEST_FILE, Manifest, WEIGHTS_FILE,
+};
 use dyno_core::pixels::Preprocess;
-use dyno_core::runtime::TailOptions;
+use dyno_core::runtime::{TailOptions, give_back_free_memory};
 use dyno_core::{Error, ErrorKind, Result, TensorSpec, pack};
 use serde::Serialize;
 
@@ -19,8 +17,9 @@ use crate::batch::Line;
 use crate::config::Config;
 use crate::engine::{BundleEngine, TailEngine};
 
-/// File that makes a folder a bundle.
-const BUNDLE_JSON: &str = "bundle.json";
+/// The files of a bundle that say what it is; its profile belongs to the machine that measured it.
+pub(crate) const BUNDLE_FILES: [&str; 4] =
+    [MANIFEST_FILE, GRAPH_FILE, WEIGHTS_FILE, CALIBRATION_FILE];
 /// Longest name of a model.
 const MAX_NAME: usize = 64;
 /// What a staged photo may take beyond its pixels: headers, colour profile, an incompressible PNG.
@@ -48,7 +47,7 @@ impl Model {
         let name = name.into();
         check_name(&name)?;
         let archive = folder
-            .map(|folder| Archive::new(folder, BUNDLE_JSON, engine.manifest()).map(Arc::new))
+            .map(|folder| Archive::new(folder, MANIFEST_FILE, engine.manifest()).map(Arc::new))
             .transpose()?;
         Ok(Self {
             name,
@@ -57,11 +56,19 @@ impl Model {
         })
     }
 
-    fn open(name: &str, folder: &Path, options: TailOptions, max_batch: usize) -> Result<Self> {
+    /// The model of the bundle that is in `folder` now, whatever is put there later. Blocking:
+    /// hashes its files.
+    pub(crate) fn open(name: &str, folder: &Path, config: &Config) -> Result<Self> {
         check_name(name)?;
-        let bundle = Arc::new(Bundle::open(folder)?);
-        let engine = BundleEngine::new(bundle, options, max_batch)?;
-        Self::new(name, Arc::new(engine), Some(folder))
+        check_files(folder)?;
+        let options = TailOptions {
+            threads: config.threads(),
+            idle_sessions: config.spans.get().into(),
+        };
+        let bundle = Arc::new(Bundle::open_pinned(folder)?);
+        let folder = bundle.folder().to_owned();
+        let engine = BundleEngine::new(bundle, options, config.max_batch.get().into())?;
+        Self::new(name, Arc::new(engine), Some(&folder))
     }
 }
 
@@ -74,13 +81,24 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// A model as requests see it: with its limits and its description made.
+/// One version of a model as requests see it: with its limits and its description made.
 pub(crate) struct Served {
     pub(crate) model: Model,
     pub(crate) line: Arc<Line>,
     pub(crate) limits: Limits,
     /// JSON.
     pub(crate) metadata: Bytes,
+    /// The last field, so that it is dropped when the sessions are.
+    _memory: GiveBack,
+}
+
+/// Returns memory to the system when the last request of a version has ended.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        give_back_free_memory();
+    }
 }
 
 /// Most bytes of a body, exactly as `GET /v1/models/{model}` states them.
@@ -92,9 +110,6 @@ pub(crate) struct Limits {
     pub(crate) max_staged_photo_bytes: usize,
 }
 
-/// The models by name. Locked for a look or a change, never while something runs.
-pub(crate) struct Registry(RwLock<BTreeMap<String, Arc<Served>>>);
-
 /// A folder that is not served, and why.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -102,63 +117,17 @@ pub(crate) struct Refused {
     pub(crate) error: Error,
 }
 
-impl Registry {
-    /// Fails with [`ErrorKind::InvalidArgument`] if there are no models or two of one name.
-    pub(crate) fn new(models: Vec<Model>, max_photo_bytes: usize) -> Result<Self> {
-        let mut map = BTreeMap::new();
-        for model in models {
-            let name = model.name.clone();
-            let served = Arc::new(Served::new(model, max_photo_bytes)?);
-            if map.insert(name.clone(), served).is_some() {
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("two models are named '{name}'"),
-                ));
-            }
-        }
-        if map.is_empty() {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "there is no model to serve",
-            ));
-        }
-        Ok(Self(RwLock::new(map)))
-    }
-
-    /// The model of a name. Holding it keeps its sessions: do so for one request.
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Served>> {
-        let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(name).cloned()
-    }
-
-    /// The models as they are now, by name.
-    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
-        let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        models.values().cloned().collect()
-    }
-}
-
 /// Opens every bundle in the configured folder. Blocking: hashes all their files.
 ///
 /// Fails if none can be served, or if one cannot and the configuration is strict.
 pub(crate) fn open_all(config: &Config) -> Result<(Vec<Model>, Vec<Refused>)> {
-    let options = TailOptions {
-        threads: config.threads(),
-        idle_sessions: config.spans.get().into(),
-    };
     let mut models = Vec::new();
     let mut refused = Vec::new();
-    for folder in bundle_folders(&config.bundles)? {
-        let name = folder
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        match Model::open(
-            &name,
-            &folder,
-            options.clone(),
-            config.max_batch.get().into(),
-        ) {
+    for (name, folder) in sub_folders(&config.bundles)? {
+        if !folder.join(MANIFEST_FILE).is_file() {
+            continue;
+        }
+        match Model::open(&name, &folder, config) {
             Ok(model) => models.push(model),
             Err(error) if config.strict => {
                 return Err(error.context(format!("bundle '{}'", name.escape_debug())));
@@ -175,17 +144,35 @@ pub(crate) fn open_all(config: &Config) -> Result<(Vec<Model>, Vec<Refused>)> {
     Ok((models, refused))
 }
 
-fn bundle_folders(root: &Path) -> Result<Vec<std::path::PathBuf>> {
+/// The sub-folders of the folder of bundles, and links to folders, by name. Names with a dot in front
+/// are no models': bundles are written there before they are moved into place.
+pub(crate) fn sub_folders(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let listed = |error| Error::io(root, "list the bundles in", error);
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(root).map_err(listed)? {
-        let folder = entry.map_err(listed)?.path();
-        if folder.join(BUNDLE_JSON).is_file() {
-            folders.push(folder);
+        let entry = entry.map_err(listed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = entry.file_type().map_err(listed)?;
+        if (kind.is_dir() || kind.is_symlink()) && !name.starts_with('.') {
+            folders.push((name, entry.path()));
         }
     }
     folders.sort();
     Ok(folders)
+}
+
+/// Nothing is opened that is no file: reading a pipe would wait for ever.
+fn check_files(folder: &Path) -> Result<()> {
+    for name in BUNDLE_FILES {
+        let metadata = std::fs::metadata(folder.join(name));
+        if metadata.is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Error::new(
+                ErrorKind::InvalidBundle,
+                format!("{name} is no file"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn none_opened(root: &Path, refused: &[Refused]) -> Error {
@@ -193,7 +180,7 @@ fn none_opened(root: &Path, refused: &[Refused]) -> Error {
         return Error::new(
             ErrorKind::InvalidArgument,
             format!(
-                "{} has no sub-folder with a {BUNDLE_JSON}: make one with `dyno prepare`",
+                "{} has no sub-folder with a {MANIFEST_FILE}: make one with `dyno prepare`",
                 root.display()
             ),
         );
@@ -229,7 +216,7 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 impl Served {
-    fn new(model: Model, max_photo_bytes: usize) -> Result<Self> {
+    pub(crate) fn new(model: Model, max_photo_bytes: usize) -> Result<Self> {
         let manifest = model.engine.manifest();
         let limits = Limits::new(manifest, max_photo_bytes);
         let metadata = serde_json::to_vec(&Metadata::new(&model.name, manifest, limits))
@@ -242,7 +229,13 @@ impl Served {
             model,
             limits,
             metadata,
+            _memory: GiveBack,
         })
+    }
+
+    /// The hash of its bundle.
+    pub(crate) fn hash(&self) -> &str {
+        self.model.engine.manifest().hash.as_str()
     }
 }
 
@@ -352,7 +345,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let broken = folder.path().join("broken");
         std::fs::create_dir(&broken).unwrap();
-        std::fs::write(broken.join(BUNDLE_JSON), "{").unwrap();
+        std::fs::write(broken.join(MANIFEST_FILE), "{").unwrap();
         for strict in [false, true] {
             let mut config = Config::new(folder.path());
             config.strict = strict;

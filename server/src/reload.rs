@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use dyno_core::Result;
-use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::watch;
 
 use crate::observe::AUDIT;
 
-/// How often files are looked at. A change is taken once it has stood for one such interval, so
-/// that files that are still being written are not read.
+/// How often small files are looked at. A change is taken once it has stood for one such interval,
+/// so that files that are still being written are not read.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is read again.
@@ -53,7 +52,7 @@ pub(crate) struct Counts {
 
 /// Asks a running server to read its files again; from [`crate::Server::reloader`].
 #[derive(Debug, Clone, Default)]
-pub struct Reloader(Arc<Notify>);
+pub struct Reloader(Arc<watch::Sender<u64>>);
 
 #[derive(Debug)]
 struct Seen {
@@ -65,7 +64,7 @@ struct Seen {
 
 /// What changes when a file does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
     /// Number of the file and time of its last change of any kind: a file that is replaced by one
@@ -163,23 +162,29 @@ impl<T> std::fmt::Debug for Live<T> {
 impl Reloader {
     /// Has all files read again, soon: returns at once. Those that make no sense are not taken.
     pub fn reload(&self) {
-        self.0.notify_one();
+        self.0.send_modify(|asked| *asked += 1);
     }
 
-    pub(crate) async fn asked(&self) {
-        self.0.notified().await;
+    /// Who asks from now on, and who has asked already.
+    fn asked(&self) -> watch::Receiver<u64> {
+        let mut asked = self.0.subscribe();
+        if *asked.borrow() > 0 {
+            asked.mark_changed();
+        }
+        asked
     }
 }
 
-/// Looks at the files, and reads them all when it is asked to; for ever.
-pub(crate) async fn watch(all: Vec<Arc<dyn Reload>>, reloader: Reloader) {
+/// Looks at the files every `pause` (never if that is zero), and reads them all when it is asked
+/// to; for ever.
+pub(crate) async fn watch(all: Vec<Arc<dyn Reload>>, reloader: Reloader, pause: Duration) {
     let all: Arc<[_]> = all.into();
-    let mut ticks = interval(POLL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asking = reloader.asked();
     loop {
         let asked = tokio::select! {
-            () = reloader.asked() => true,
-            _ = ticks.tick() => false,
+            // The sender is this function's own.
+            _ = asking.changed() => true,
+            () = tokio::time::sleep(pause), if !pause.is_zero() => false,
         };
         if asked {
             tracing::info!("asked to read the files again");
@@ -205,7 +210,7 @@ fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
 }
 
 /// None if there is no such file, or none that can be looked at.
-fn stamp(file: &Path) -> Option<Stamp> {
+pub(crate) fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(file).ok()?;
     Some(Stamp {
         bytes: metadata.len(),
@@ -221,6 +226,7 @@ fn stamp(file: &Path) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use dyno_core::{Error, ErrorKind};
+    use tokio::sync::Notify;
 
     use super::*;
 
@@ -336,7 +342,11 @@ mod tests {
         let number = Arc::new(Number::new());
         let reloader = Reloader::default();
         let shared = Arc::new(Shared(Arc::clone(&number), Notify::new()));
-        let watching = tokio::spawn(watch(vec![shared.clone()], reloader.clone()));
+        let watching = tokio::spawn(super::watch(
+            vec![shared.clone()],
+            reloader.clone(),
+            Duration::ZERO,
+        ));
         number.write("7");
         reloader.reload();
         shared.1.notified().await;

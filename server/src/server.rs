@@ -10,11 +10,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::drain::{self, Lifecycle, Phase};
+use crate::hot_swap::{self, HotSwap, Looks};
 use crate::identity::Identity;
 use crate::listener::{Listener, Tls};
 use crate::metrics::MetricsPort;
-use crate::models::{self, Model, Refused, Registry};
-use crate::reload::{self, Reloader};
+use crate::models::{self, Model, Refused};
+use crate::registry::Registry;
+use crate::reload::{self, POLL_INTERVAL, Reload, Reloader};
 use crate::routes::{App, router};
 
 /// A server that has its address and its models, and waits to be run.
@@ -44,6 +46,8 @@ pub struct Server {
     reloader: Reloader,
     metrics_port: Option<MetricsPort>,
     metrics_addr: Option<SocketAddr>,
+    /// None where the models did not come from a folder.
+    hot_swap: Option<Arc<HotSwap>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -76,7 +80,7 @@ impl Server {
     pub async fn with_models(config: Config, models: Vec<Model>) -> Result<Self> {
         let tls = tls(&config)?;
         let identity = Identity::of(&config)?;
-        Prepared::new(config, tls, identity, models, &[])?
+        Prepared::new(config, tls, identity, models, &[], None)?
             .bind()
             .await
     }
@@ -107,6 +111,7 @@ impl Server {
             listener,
             reloader,
             metrics_port,
+            hot_swap,
             ..
         } = self;
         // To the very end, so that probes and scrapers see the drain.
@@ -115,7 +120,14 @@ impl Server {
         let lifecycle = Arc::clone(&app.lifecycle);
         // Ends with this future, whatever ends that.
         let mut background = JoinSet::new();
-        background.spawn(reload::watch(app.identity.reloads().collect(), reloader));
+        let files = app.identity.reloads().collect();
+        background.spawn(reload::watch(files, reloader.clone(), POLL_INTERVAL));
+        let _loading = hot_swap.as_ref().map(|swap| swap.cancel().on_drop());
+        if let Some(swap) = hot_swap {
+            // On a task of its own: bundles take a while.
+            background.spawn(reload::watch(vec![swap], reloader, config.reload_interval));
+            background.spawn(hot_swap::expire(Arc::clone(&app.models)));
+        }
         let mut connections = JoinSet::new();
         tokio::pin!(shutdown);
 
@@ -166,6 +178,7 @@ struct Prepared {
     config: Config,
     app: Arc<App>,
     tls: Option<Tls>,
+    hot_swap: Option<Arc<HotSwap>>,
 }
 
 impl Prepared {
@@ -175,12 +188,16 @@ impl Prepared {
         let tls = tls(&config)?;
         let identity = Identity::of(&config)?;
         let opening = config.clone();
-        let (models, refused) = tokio::task::spawn_blocking(move || models::open_all(&opening))
-            .await
-            .map_err(|error| {
-                Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
-            })??;
-        Self::new(config, tls, identity, models, &refused)
+        let (opened, (models, refused)) = tokio::task::spawn_blocking(move || {
+            // First: what changes while bundles are opened is noticed later.
+            let looks = hot_swap::look(&opening.bundles)?;
+            Ok::<_, Error>((looks, models::open_all(&opening)?))
+        })
+        .await
+        .map_err(|error| {
+            Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
+        })??;
+        Self::new(config, tls, identity, models, &refused, Some(opened))
     }
 
     fn new(
@@ -189,11 +206,19 @@ impl Prepared {
         identity: Identity,
         models: Vec<Model>,
         refused: &[Refused],
+        opened: Option<Looks>,
     ) -> Result<Self> {
         let known_keys = identity.keys();
-        let registry = Registry::new(models, config.max_photo_bytes())?;
+        let models = Arc::new(Registry::new(models, config.max_photo_bytes())?);
+        let hot_swap = opened
+            .map(|opened| HotSwap::new(config.clone(), Arc::clone(&models), opened))
+            .map(Arc::new);
+        let bundles = hot_swap
+            .iter()
+            .map(|swap| Arc::clone(swap) as Arc<dyn Reload>);
+        let reloads = identity.reloads().chain(bundles).collect();
         let lifecycle = Arc::new(Lifecycle::new());
-        let app = Arc::new(App::new(&config, identity, registry, lifecycle));
+        let app = Arc::new(App::new(&config, identity, models, lifecycle, reloads));
 
         tracing::info!(
             tls = tls.is_some(),
@@ -213,14 +238,23 @@ impl Prepared {
             tracing::warn!(folder = ?folder, %error, "bundle left out");
         }
         for served in app.models.all() {
-            let hash = &served.model.engine.manifest().hash;
-            tracing::info!(model = served.model.name, bundle = %hash, "model");
+            tracing::info!(model = served.model.name, bundle = served.hash(), "model");
         }
-        Ok(Self { config, app, tls })
+        Ok(Self {
+            config,
+            app,
+            tls,
+            hot_swap,
+        })
     }
 
     async fn bind(self) -> Result<Server> {
-        let Self { config, app, tls } = self;
+        let Self {
+            config,
+            app,
+            tls,
+            hot_swap,
+        } = self;
         let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
         let local_addr = listener.local_addr()?;
         let metrics_port = MetricsPort::bind(config.metrics_listen).await?;
@@ -240,6 +274,7 @@ impl Prepared {
             reloader: Reloader::default(),
             metrics_port,
             metrics_addr,
+            hot_swap,
         })
     }
 }

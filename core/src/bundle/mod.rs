@@ -16,6 +16,7 @@ mod tests;
 mod verify;
 mod weights;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub const MAX_MANIFEST_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Bundle {
     folder: PathBuf,
+    /// What `folder` refers to where that is a file descriptor: open for as long as the bundle.
+    _pin: Option<File>,
     manifest: Manifest,
     profile: Option<Profile>,
     calibration: Option<Calibration>,
@@ -81,11 +84,28 @@ impl Bundle {
     /// # Ok::<(), dyno_core::Error>(())
     /// ```
     pub fn open(folder: &Path) -> Result<Self> {
-        let at = |error: Error| error.context(format!("bundle {}", folder.display()));
-        let manifest = content::read_manifest(folder).map_err(at)?;
-        content::check_files(folder, &manifest).map_err(at)?;
+        Self::read(folder.to_owned(), None, folder)
+    }
+
+    /// Opens the bundle in the folder that is at `folder` now, and stays with it if another is put
+    /// in its place: what is read later (sessions map the weights when they are built) is never the
+    /// other's. Once the folder is deleted, spans that have not been built cannot be.
+    ///
+    /// Where there is no `/proc` this is [`open`](Self::open). Fails like it.
+    pub fn open_pinned(folder: &Path) -> Result<Self> {
+        match pin(folder) {
+            Some((pin, path)) => Self::read(path, Some(pin), folder),
+            None => Self::open(folder),
+        }
+    }
+
+    /// `shown` is what errors name.
+    fn read(folder: PathBuf, pin: Option<File>, shown: &Path) -> Result<Self> {
+        let at = |error: Error| error.context(format!("bundle {}", shown.display()));
+        let manifest = content::read_manifest(&folder).map_err(at)?;
+        content::check_files(&folder, &manifest).map_err(at)?;
         let graph = std::fs::read(folder.join(GRAPH_FILE))
-            .map_err(|e| Error::io(&folder.join(GRAPH_FILE), "read", e))?;
+            .map_err(|e| Error::io(&shown.join(GRAPH_FILE), "read", e))?;
         let mut model = ModelProto::decode(bytes::Bytes::from(graph)).map_err(|e| {
             at(Error::with_source(
                 ErrorKind::InvalidBundle,
@@ -95,11 +115,12 @@ impl Bundle {
         })?;
         references::check(&model).map_err(at)?;
         let graph = model.graph.take().unwrap_or_default();
-        let profile = content::read_profile(folder, &manifest);
-        let calibration = content::read_calibration(folder, &manifest).map_err(at)?;
+        let profile = content::read_profile(&folder, &manifest);
+        let calibration = content::read_calibration(&folder, &manifest).map_err(at)?;
         let shaping = calibration.as_ref().map(|c| c.shaping.clone());
         Ok(Self {
-            folder: folder.to_owned(),
+            folder,
+            _pin: pin,
             manifest,
             profile,
             calibration,
@@ -187,6 +208,20 @@ impl Bundle {
         };
         extract(&self.model, &topology, from, to)
     }
+}
+
+/// The folder, open, and a path that leads to it whatever is renamed.
+#[cfg(target_os = "linux")]
+fn pin(folder: &Path) -> Option<(File, PathBuf)> {
+    use std::os::fd::AsRawFd as _;
+    let pin = File::open(folder).ok()?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", pin.as_raw_fd()));
+    path.is_dir().then_some((pin, path))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn pin(_folder: &Path) -> Option<(File, PathBuf)> {
+    None
 }
 
 /// Steps of the head at a cut.

@@ -28,6 +28,7 @@ pub use executor::{Executor, SpanRun};
 pub(crate) use probe::{Probe, ProbeOutput};
 pub use spans::{SpanOptions, SpanStore, SpanTimes};
 pub use tails::{TailOptions, TailRun, TailStore};
+pub use trim::give_back_free_memory;
 
 use crate::{Error, ErrorKind};
 

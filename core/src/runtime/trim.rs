@@ -7,7 +7,7 @@
 ///
 /// ONNX Runtime frees a session's memory into the C library's heaps, which keep it: after a move
 /// to another cut a process of `MobileNetV2` held 1.6 times what it needed, for good.
-pub(super) fn give_back_free_memory() {
+pub fn give_back_free_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         // SAFETY: `malloc_trim` takes a number, may be called at any time from any thread, and

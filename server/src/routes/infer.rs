@@ -11,7 +11,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use dyno_core::bundle::BundleHash;
-use dyno_core::{ErrorKind, TensorSpec};
+use dyno_core::{Error, ErrorKind, TensorSpec};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ pub(super) async fn infer(
     request: Request,
 ) -> Response {
     let arrived = Instant::now();
-    let mut response = match app.model(name) {
+    let mut response = match app.version(name, request.headers()) {
         Ok(served) => {
             record.details().model = Some(served.model.name.clone());
             run(&app, &served, &record, request, arrived)
@@ -63,7 +63,7 @@ pub(super) async fn infer(
 
 async fn run(
     app: &App,
-    served: &Served,
+    served: &Arc<Served>,
     record: &Record,
     request: Request,
     arrived: Instant,
@@ -92,7 +92,11 @@ async fn run(
         kind,
         deadline,
     };
-    let done = app.admission.run(work).await?;
+    let done = app
+        .admission
+        .run(work)
+        .await
+        .map_err(|error| outdated(app, served, error))?;
     let payload = answer.encode(&done.outputs, served.model.engine.manifest())?;
     let timing = Timing {
         receive: received.elapsed,
@@ -123,6 +127,21 @@ async fn run(
 fn unpacked_bytes(engine: &dyn TailEngine, cut: usize) -> Option<usize> {
     let cut = engine.manifest().cuts.get(cut)?;
     Some(cut.tensors.iter().map(TensorSpec::bytes).sum())
+}
+
+/// The failure of a version that has been replaced. Tails that were not built before cannot be once
+/// its files are deleted: its clients then hear what they would have heard without it.
+fn outdated(app: &App, served: &Arc<Served>, error: Error) -> Failure {
+    let files = [ErrorKind::Runtime, ErrorKind::Io, ErrorKind::InvalidBundle];
+    if !files.contains(&error.kind()) || app.models.is_newest(served) {
+        return error.into();
+    }
+    let model = &served.model.name;
+    tracing::warn!(model, bundle = served.hash(), %error, "a version that was replaced cannot run");
+    Failure::of(
+        ErrorKind::BundleMismatch,
+        "this server has a newer bundle of the model",
+    )
 }
 
 /// What the headers ask for.

@@ -26,8 +26,10 @@ use crate::drain::Lifecycle;
 use crate::errors::Failure;
 use crate::identity::Identity;
 use crate::metrics::{Metrics, Shed};
-use crate::models::{Registry, Served};
+use crate::models::Served;
 use crate::observe::observe;
+use crate::registry::Registry;
+use crate::reload::Reload;
 use crate::stall;
 
 /// Hash of the bundle: demanded of packed requests, stated in answers.
@@ -42,7 +44,7 @@ const MAX_DOWNLOADS: usize = 16;
 
 /// What handlers share.
 pub(crate) struct App {
-    pub(crate) models: Registry,
+    pub(crate) models: Arc<Registry>,
     pub(crate) admission: Admission,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Metrics>,
@@ -54,13 +56,15 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// `reloads` is what is read again while the server runs.
     pub(crate) fn new(
         config: &Config,
         identity: Identity,
-        models: Registry,
+        models: Arc<Registry>,
         lifecycle: Arc<Lifecycle>,
+        reloads: Vec<Arc<dyn Reload>>,
     ) -> Self {
-        let metrics = Arc::new(Metrics::new(identity.reloads().collect()));
+        let metrics = Arc::new(Metrics::new(reloads));
         Self {
             models,
             admission: Admission::new(
@@ -95,17 +99,36 @@ impl App {
             .inspect_err(|_| self.metrics.shed(Shed::QueueWait))
     }
 
-    /// The model that a path names.
+    /// The model that a path names, in its newest version.
     fn model(&self, name: Result<Path<String>, PathRejection>) -> Result<Arc<Served>, Failure> {
         name.ok()
             .and_then(|Path(name)| self.models.get(&name))
-            .ok_or_else(|| {
-                Failure::of(
-                    ErrorKind::NotFound,
-                    "there is no such model here: GET /v1/models lists them",
-                )
-            })
+            .ok_or_else(no_such_model)
     }
+
+    /// The model that a path names, in the version whose hash the headers have if that is still
+    /// served, and in the newest otherwise.
+    fn version(
+        &self,
+        name: Result<Path<String>, PathRejection>,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Served>, Failure> {
+        // A header that makes no sense is refused later, in its turn.
+        let hash = single(headers, &BUNDLE).ok().flatten();
+        name.ok()
+            .and_then(|Path(name)| match hash {
+                Some(hash) => self.models.version(&name, hash),
+                None => self.models.get(&name),
+            })
+            .ok_or_else(no_such_model)
+    }
+}
+
+fn no_such_model() -> Failure {
+    Failure::of(
+        ErrorKind::NotFound,
+        "there is no such model here: GET /v1/models lists them",
+    )
 }
 
 /// Everything the server answers. In paths a model is called `model`: that is what the guard goes by

@@ -26,10 +26,7 @@ pub(super) async fn list(
     let models: Vec<_> = models
         .iter()
         .filter(|served| caller.rights.allow(&served.model.name))
-        .map(|served| {
-            let hash = served.model.engine.manifest().hash.as_str();
-            json!({ "model": served.model.name, "hash": hash })
-        })
+        .map(|served| json!({ "model": served.model.name, "hash": served.hash() }))
         .collect();
     json(StatusCode::OK, &json!({ "models": models }))
 }
@@ -40,7 +37,7 @@ pub(super) async fn metadata(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failure> {
     let served = app.model(name)?;
-    let hash = served.model.engine.manifest().hash.as_str();
+    let hash = served.hash();
     let headers = [(CONTENT_TYPE, "application/json"), (BUNDLE, hash)];
     Ok((headers, served.metadata.clone()).into_response())
 }
@@ -52,7 +49,7 @@ pub(super) async fn download(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let served = app.model(name)?;
-    let hash = served.model.engine.manifest().hash.as_str();
+    let hash = served.hash();
     let archive = served.model.archive.clone().ok_or_else(|| {
         Failure::of(
             ErrorKind::NotFound,
@@ -77,7 +74,9 @@ pub(super) async fn download(
         (CONTENT_TYPE, "application/x-tar".to_owned()),
         (CONTENT_LENGTH, archive.bytes().to_string()),
     ];
-    let body = Body::from_stream(archive.stream(place));
+    // With its version: the files stay within reach for as long as they are read.
+    let held = (place, Arc::clone(&served));
+    let body = Body::from_stream(archive.stream(held));
     Ok((identity, length, body).into_response())
 }
 

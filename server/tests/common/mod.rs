@@ -7,6 +7,9 @@
     unreachable_pub
 )]
 
+pub mod bed;
+pub mod shapes;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
