@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::models::{BUNDLE_FILES, Model, Served, sub_folders};
+use crate::observe::AUDIT;
 use crate::registry::Registry;
 use crate::reload::{Counts, Reload, Stamp, stamp};
 use crate::timing::millis;
@@ -149,6 +150,7 @@ impl HotSwap {
                 let before = self.models.get(name);
                 let before = before.as_deref().map(Served::hash);
                 tracing::info!(
+                    target: AUDIT,
                     model = name,
                     bundle,
                     before,
@@ -162,6 +164,7 @@ impl HotSwap {
             Err(error) => {
                 let refused = self.counts.failed.fetch_add(1, Ordering::Relaxed) + 1;
                 tracing::error!(
+                    target: AUDIT,
                     folder = ?name, %error, refused,
                     "bundle refused: what was served before stays"
                 );
@@ -182,7 +185,7 @@ impl HotSwap {
     fn remove(&self, name: &str) {
         let gone = self.models.remove(name);
         if !gone.is_empty() {
-            tracing::info!(model = name, "model gone: its folder is");
+            tracing::info!(target: AUDIT, model = name, "model gone: its folder is");
         }
     }
 }

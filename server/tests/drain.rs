@@ -5,7 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{PATIENCE, client, json, start, until};
+use bytes::Bytes;
+use common::{HASH, PACKED, PATIENCE, client, json, start, until};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -68,6 +69,55 @@ async fn during_the_delay_new_connections_hear_that_it_is_not_ready() {
     assert_eq!(live.await.unwrap().status(), 200);
     server.release();
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn during_the_delay_old_connections_are_told_to_go_and_new_ones_are_served() {
+    let mut server = start(|config| config.drain_delay = Duration::from_hours(1)).await;
+    let (addr, base) = (server.addr, server.url(""));
+    let connect = async || {
+        let tcp = TcpStream::connect(addr).await.unwrap();
+        let (send, connection) = h2::client::handshake(tcp).await.unwrap();
+        (send.ready().await.unwrap(), tokio::spawn(connection))
+    };
+    let infer = |length: usize| {
+        http::Request::post(format!("{base}/v1/models/fake/infer"))
+            .header("content-type", PACKED)
+            .header("dyno-bundle", HASH)
+            .header("content-length", length)
+            .body(())
+            .unwrap()
+    };
+    let (mut early, told) = connect().await;
+    let (answer, mut upload) = early.send_request(infer(4), false).unwrap();
+    upload.send_data(Bytes::from_static(b"ec"), false).unwrap();
+    // The server has it once it counts two.
+    let load = async || {
+        let probe = client()
+            .post(format!("{base}/v1/probe"))
+            .body("x")
+            .send()
+            .await
+            .unwrap();
+        probe.headers()["dyno-load"].to_str().unwrap().to_owned()
+    };
+    until(async || load().await.starts_with("in-flight=2,")).await;
+
+    server.shut_down();
+    until(async || early.clone().ready().await.is_err()).await;
+    let (mut late, _) = connect().await;
+    let (reply, mut whole) = late.send_request(infer(4), false).unwrap();
+    whole.send_data(Bytes::from_static(b"echo"), true).unwrap();
+    assert_eq!(reply.await.unwrap().status(), 200);
+    upload.send_data(Bytes::from_static(b"ho"), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+    drop(upload);
+    let ended = tokio::time::timeout(PATIENCE, told).await;
+    ended.unwrap().unwrap().unwrap();
+    assert!(
+        late.ready().await.is_ok(),
+        "it may stay until the delay ends"
+    );
 }
 
 #[tokio::test]
