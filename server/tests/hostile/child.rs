@@ -59,6 +59,8 @@ impl Child {
             .args([
                 "--listen",
                 "127.0.0.1:0",
+                "--metrics-listen",
+                "off",
                 "--workers",
                 "2",
                 "--threads",

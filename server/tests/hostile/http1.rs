@@ -1,10 +1,11 @@
 //! Other versions of HTTP, and methods and forms that are none of this server's (row 25).
 
+use dyno_server::MetricsListen;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::child::Child;
-use crate::common::PATIENCE;
+use crate::common::{PATIENCE, start};
 use crate::raw::{END_STREAM, PROTOCOL_ERROR, Raw, closes, headers};
 
 /// Row 25: no HTTP/1 is spoken, so there is nothing to smuggle; every form of it hears the same.
@@ -94,4 +95,53 @@ async fn other_methods_and_targets_are_client_errors() {
             }
         })
         .await;
+}
+
+/// Row 25: the metrics port does speak HTTP/1.1; it takes one small request of a connection, and no body.
+#[tokio::test]
+async fn the_metrics_port_takes_one_small_request() {
+    let free = MetricsListen::At("127.0.0.1:0".parse().unwrap());
+    let server = start(|config| config.metrics_listen = free).await;
+    let begin = "GET /v2/health/live HTTP/1.1\r\nhost: x\r\n";
+    let post = format!("POST {}", &begin[4..]);
+    let both = "content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let huge = "y".repeat(1 << 20);
+    for (attempt, status) in [
+        (format!("{begin}x-huge: {huge}\r\n\r\n"), Some("431")),
+        (
+            format!("{begin}{}\r\n", "x: y\r\n".repeat(10_000)),
+            Some("431"),
+        ),
+        (format!("GET /{huge} HTTP/1.1\r\n\r\n"), Some("431")),
+        // One answer, whatever follows.
+        (format!("{begin}\r\n{begin}\r\n"), Some("200")),
+        (format!("{post}{both}{begin}\r\n"), None),
+        (
+            format!("{post}content-length: 5\r\ncontent-length: 6\r\n\r\nprobe!"),
+            Some("400"),
+        ),
+        (
+            format!("{post}content-length: 99999999999\r\n\r\n{huge}"),
+            Some("405"),
+        ),
+        (
+            format!("{post}transfer-encoding: gzip\r\n\r\n"),
+            Some("400"),
+        ),
+        ("CONNECT example.org:443 HTTP/1.1\r\n\r\n".into(), None),
+        ("GET / HTTP/1.1\nhost : x\n\n".into(), Some("400")),
+        ("\0\0\0\0\r\n\r\n".into(), Some("400")),
+    ] {
+        let mut stream = TcpStream::connect(server.metrics.unwrap()).await.unwrap();
+        // The server may have answered and closed before all of it is sent.
+        let _ = stream.write_all(attempt.as_bytes()).await;
+        let said = closes(stream, PATIENCE).await;
+        let text = String::from_utf8(said).unwrap();
+        let head = &attempt[..attempt.len().min(60)];
+        assert!(text.matches("HTTP/1.1 ").count() <= 1, "{head:?}: {text}");
+        // A server that closes on bytes it has not read may take its answer with them.
+        let right = status.is_none_or(|status| text.get(9..12) == Some(status));
+        assert!(right || text.is_empty(), "{head:?}: {text}");
+        server.assert_well().await;
+    }
 }
