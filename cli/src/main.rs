@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod credentials;
 mod demo;
 mod explain;
 mod fetch;
@@ -52,6 +53,8 @@ enum Command {
     Pull(pull::PullArgs),
     /// Download a bundle from a dyno-server.
     Fetch(fetch::Args),
+    /// Make tokens and sets of keys for a dyno-server.
+    Token(credentials::Args),
     /// Measure what DynO itself costs.
     Bench(bench::Args),
     /// Compare the planner with its rivals on a link, in virtual time.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Infer(args) => infer::run(*args),
         Command::Pull(args) => pull::run(&args),
         Command::Fetch(args) => fetch::run(&args),
+        Command::Token(args) => credentials::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Demo(args) => demo::run(args),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use dyno_core::pixels::MAX_PHOTO_BYTES;
 use dyno_core::{Error, ErrorKind, Result};
 
+use crate::tls::TlsFiles;
+
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8477);
 const DEFAULT_SPANS: NonZeroU16 = NonZeroU16::MIN.saturating_add(255);
 const DEFAULT_MAX_BATCH: NonZeroU16 = NonZeroU16::MIN.saturating_add(15);
@@ -86,6 +88,17 @@ pub struct Config {
     )]
     pub tls_key: Option<PathBuf>,
 
+    /// Certificates (PEM) of the authority that signs clients' certificates: only clients that have
+    /// one are let in
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DYNO_TLS_CLIENT_CA",
+        hide_env_values = true,
+        requires = "tls_cert"
+    )]
+    pub tls_client_ca: Option<PathBuf>,
+
     /// Listen without TLS on addresses that other machines reach (behind a proxy that ends TLS)
     #[arg(long, env = "DYNO_ALLOW_PLAINTEXT", hide_env_values = true)]
     pub allow_plaintext: bool,
@@ -108,6 +121,56 @@ pub struct Config {
     #[arg(long, value_name = "TIME", env = "DYNO_KEEP_OLD_VERSIONS", hide_env_values = true,
           default_value = "10m", value_parser = parse_duration)]
     pub keep_old_versions: Duration,
+
+    /// Public keys (JSON Web Key Set) of whoever signs tokens (JWT, Ed25519) that are let in
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DYNO_JWT_KEYS",
+        hide_env_values = true,
+        requires = "jwt_audience"
+    )]
+    pub jwt_keys: Option<PathBuf>,
+
+    /// The audience (aud) that a signed token must be for
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "DYNO_JWT_AUDIENCE",
+        hide_env_values = true,
+        requires = "jwt_keys"
+    )]
+    pub jwt_audience: Option<String>,
+
+    /// The issuer (iss) that a signed token must be of [default: any]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "DYNO_JWT_ISSUER",
+        hide_env_values = true,
+        requires = "jwt_keys"
+    )]
+    pub jwt_issuer: Option<String>,
+
+    /// Longest time from issue to expiry of a signed token
+    #[arg(long, value_name = "TIME", env = "DYNO_JWT_MAX_LIFETIME", hide_env_values = true,
+          default_value = "1440m", value_parser = parse_duration)]
+    pub jwt_max_lifetime: Duration,
+
+    /// Requests in a second that a client may send; more are answered 429 [default: no limit]
+    #[arg(long, value_name = "N", env = "DYNO_CLIENT_REQUESTS_PER_S", hide_env_values = true,
+          value_parser = parse_rate)]
+    pub client_requests_per_s: Option<f64>,
+
+    /// Bytes of bodies in a second that a client may send [default: no limit]
+    #[arg(long, value_name = "BYTES", env = "DYNO_CLIENT_BYTES_PER_S", hide_env_values = true,
+          value_parser = parse_rate)]
+    pub client_bytes_per_s: Option<f64>,
+
+    /// Milliseconds of workers in a second that a client may use [default: no limit]
+    #[arg(long, value_name = "MS", env = "DYNO_CLIENT_COMPUTE_MS_PER_S", hide_env_values = true,
+          value_parser = parse_rate)]
+    pub client_compute_ms_per_s: Option<f64>,
 
     /// Refuse to start if any bundle cannot be served, instead of leaving it out
     #[arg(long, env = "DYNO_STRICT", hide_env_values = true)]
@@ -206,8 +269,16 @@ impl Config {
             metrics_listen: MetricsListen::Off,
             tls_cert: None,
             tls_key: None,
+            tls_client_ca: None,
             allow_plaintext: false,
             keys: None,
+            jwt_keys: None,
+            jwt_audience: None,
+            jwt_issuer: None,
+            jwt_max_lifetime: MAX_DURATION,
+            client_requests_per_s: None,
+            client_bytes_per_s: None,
+            client_compute_ms_per_s: None,
             strict: false,
             workers: None,
             threads: None,
@@ -230,13 +301,21 @@ impl Config {
         }
     }
 
-    /// Certificate and key, if there is to be TLS.
+    /// Certificates and key, if there is to be TLS.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if one of the two is missing, or both are and the
     /// address is one that other machines reach: activations and photos are private.
-    pub(crate) fn tls_files(&self) -> Result<Option<(&PathBuf, &PathBuf)>> {
+    pub(crate) fn tls_files(&self) -> Result<Option<TlsFiles>> {
         match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (Some(cert), Some(key)) => Ok(Some(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+                client_ca: self.tls_client_ca.clone(),
+            })),
+            (None, None) if self.tls_client_ca.is_some() => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "--tls-client-ca needs TLS: give --tls-cert and --tls-key as well",
+            )),
             (None, None) if self.allow_plaintext || self.listen.ip().is_loopback() => Ok(None),
             (None, None) => Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -254,9 +333,26 @@ impl Config {
         }
     }
 
+    /// Keys of whoever signs tokens, and the audience of those, if tokens are to be taken.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if one of the two is missing.
+    pub(crate) fn jwt(&self) -> Result<Option<(&PathBuf, &String)>> {
+        match (&self.jwt_keys, &self.jwt_audience) {
+            (Some(keys), Some(audience)) => Ok(Some((keys, audience))),
+            (None, None) => Ok(None),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "signed tokens need both --jwt-keys and --jwt-audience: without an audience, \
+                 tokens for other services of the same backend would be let in",
+            )),
+        }
+    }
+
     /// Whether whoever carries a request to this server reads its token.
     pub(crate) fn tokens_are_readable(&self) -> bool {
-        self.keys.is_some() && self.tls_cert.is_none() && !self.listen.ip().is_loopback()
+        (self.keys.is_some() || self.jwt_keys.is_some())
+            && self.tls_cert.is_none()
+            && !self.listen.ip().is_loopback()
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -347,6 +443,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         })
 }
 
+/// A rate as the flags, keys and tokens take it, in something a second: 0.001 to 10¹².
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok();
+    rate.filter(|&rate| is_rate(rate))
+        .ok_or_else(|| format!("'{text}' is not a rate: write a number from 0.001 to 1e12"))
+}
+
+/// Whether there is a wait for the next request at this rate that anybody waits.
+pub(crate) fn is_rate(rate: f64) -> bool {
+    (1e-3..=1e12).contains(&rate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,6 +477,31 @@ mod tests {
     }
 
     #[test]
+    fn rates_that_make_no_sense_are_refused() {
+        for text in [
+            "", "0", "-1", "inf", "NaN", "1e13", "0.0009", "5/s", "1e999",
+        ] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+        for (text, rate) in [("0.5", 0.5), ("100", 100.0), ("1e6", 1e6)] {
+            assert_eq!(parse_rate(text), Ok(rate));
+        }
+    }
+
+    #[test]
+    fn signed_tokens_need_keys_and_an_audience() {
+        let mut config = Config::new("bundles");
+        assert!(config.jwt().unwrap().is_none());
+        config.jwt_keys = Some("jwks.json".into());
+        let error = config.jwt().unwrap_err().to_string();
+        assert!(error.contains("--jwt-audience"), "{error}");
+        config.jwt_audience = Some("dyno".into());
+        assert!(config.jwt().unwrap().is_some());
+        config.jwt_keys = None;
+        assert!(config.jwt().is_err());
+    }
+
+    #[test]
     fn plaintext_stays_on_this_machine_unless_asked_for() {
         let mut config = Config::new("bundles");
         for local in ["127.0.0.1:0", "127.8.8.8:0", "[::1]:0"] {
@@ -382,6 +515,11 @@ mod tests {
         }
         config.allow_plaintext = true;
         assert!(config.tls_files().unwrap().is_none());
+        config.tls_client_ca = Some("ca.pem".into());
+        assert!(
+            config.tls_files().is_err(),
+            "clients' certificates without TLS"
+        );
         config.tls_cert = Some("cert.pem".into());
         assert!(config.tls_files().is_err(), "a certificate without a key");
     }
@@ -392,6 +530,9 @@ mod tests {
         config.listen = "192.0.2.1:0".parse().unwrap();
         assert!(!config.tokens_are_readable(), "there are none");
         config.keys = Some("keys".into());
+        assert!(config.tokens_are_readable());
+        config.keys = None;
+        config.jwt_keys = Some("jwks.json".into());
         assert!(config.tokens_are_readable());
         config.tls_cert = Some("cert.pem".into());
         assert!(!config.tokens_are_readable());

@@ -29,6 +29,7 @@ mod routes;
 mod server;
 mod stall;
 mod timing;
+mod tls;
 
 pub use config::{Config, MetricsListen, parse_duration};
 pub use engine::{BodyKind, BundleEngine, TailEngine};

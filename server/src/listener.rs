@@ -4,31 +4,34 @@
 //! smuggling. `axum::serve` is not used: it sets no timer and hides HTTP/2's settings.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use dyno_core::{Error, ErrorKind, Result};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Lifecycle;
+use crate::identity::{HASH_BYTES, Peer};
 use crate::metrics::{Metrics, Refusal};
-use crate::places::{Place, Places};
+use crate::places::{Place, Places, subscriber};
 use crate::registry::Registry;
 use crate::routes::App;
 use crate::stall;
+use crate::tls::Tls;
 
 /// Streams a connection may have open: a phone needs fewer than ten, a proxy shares one among many.
 const MAX_STREAMS: u32 = 100;
@@ -186,25 +189,30 @@ impl Accepted {
     async fn serve(self, leave: impl Future<Output = ()>) -> std::io::Result<()> {
         let Self {
             stream,
+            peer,
             tls,
             place,
             shared,
-            ..
         } = self;
+        let mut peer = Peer {
+            address: subscriber(peer.ip()),
+            certificate: None,
+        };
         // Answers are small and waited for.
         stream.set_nodelay(true)?;
         let patience = tokio::time::sleep(shared.handshake_timeout);
         let result = match tls {
-            None => serve(stream, patience, leave, &shared).await,
-            Some(Tls(acceptor)) => {
+            None => serve(stream, peer, patience, leave, &shared).await,
+            Some(tls) => {
                 let mut patience = pin!(patience);
                 let stream = tokio::select! {
-                    stream = acceptor.accept(stream) => {
+                    stream = tls.acceptor().accept(stream) => {
                         stream.inspect_err(|_| shared.metrics.refused(Refusal::Tls))?
                     }
                     () = &mut patience => return Err(timed_out(&shared.metrics)),
                 };
-                serve(stream, patience, leave, &shared).await
+                peer.certificate = certificate(&stream);
+                serve(stream, peer, patience, leave, &shared).await
             }
         };
         drop(place);
@@ -215,6 +223,7 @@ impl Accepted {
 /// Reads the preface until `patience` ends, then serves HTTP/2 until the peer or `leave` ends it.
 async fn serve<S>(
     stream: S,
+    peer: Peer,
     patience: impl Future<Output = ()>,
     leave: impl Future<Output = ()>,
     shared: &Shared,
@@ -242,7 +251,11 @@ where
 
     let _counted = shared.metrics.connection();
     let stream = tokio::io::join(PREFACE.chain(reader), writer);
-    let service = TowerToHyperService::new(shared.router.clone());
+    let router = TowerToHyperService::new(shared.router.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.call(request)
+    });
     // For each connection: a model that came later may be larger.
     let http = http(shared.tracked.clone(), stream_window(&shared.models));
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -268,6 +281,13 @@ fn our_goaway(error: &hyper::Error) -> Option<h2::Reason> {
     cause
         .reason()
         .filter(|_| cause.is_go_away() && cause.is_library())
+}
+
+/// SHA-256 of the certificate that the client has shown.
+fn certificate(stream: &TlsStream<TcpStream>) -> Option<[u8; HASH_BYTES]> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates()?.first()?;
+    Some(Sha256::digest(leaf).into())
 }
 
 /// Whether the first bytes are HTTP/2's; stops at the first one that is not.
@@ -328,38 +348,6 @@ where
 {
     fn execute(&self, future: F) {
         self.requests.spawn(stall::carry(future, self.patience));
-    }
-}
-
-/// Certificate and key, ready for handshakes.
-#[derive(Clone)]
-pub(crate) struct Tls(TlsAcceptor);
-
-impl Tls {
-    /// Fails with [`ErrorKind::InvalidArgument`], naming the file, if there is no certificate or
-    /// key in it, or the two do not belong together.
-    pub(crate) fn from_files(cert: &Path, key: &Path) -> Result<Self> {
-        let bad = |path: &Path, what: &str, error: &dyn std::fmt::Display| {
-            let message = format!("{}: {what}: {error}", path.display());
-            Error::new(ErrorKind::InvalidArgument, message)
-        };
-        let chain = CertificateDer::pem_file_iter(cert)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| bad(cert, "no certificate (PEM) can be read", &error))?;
-        if chain.is_empty() {
-            return Err(bad(cert, "no certificate (PEM) can be read", &"none found"));
-        }
-        let private = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| bad(key, "no private key (PEM) can be read", &error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::with_source(ErrorKind::Internal, "no TLS version", error))?
-            .with_no_client_auth()
-            .with_single_cert(chain, private)
-            .map_err(|error| bad(key, "certificate and key cannot be used together", &error))?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 }
 

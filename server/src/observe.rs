@@ -34,6 +34,8 @@ pub(crate) struct Details {
     pub(crate) key: Option<ClientId>,
     /// Why the request was not let in, if it was not.
     pub(crate) not_let_in: Option<AuthFailure>,
+    /// The same in more words, or what the client has used up.
+    pub(crate) refused: Option<&'static str>,
     pub(crate) model: Option<String>,
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: Option<usize>,
@@ -151,6 +153,7 @@ impl Drop for Line {
             method = %self.method,
             route,
             key,
+            refused = details.refused,
             model = details.model.as_deref(),
             cut = details.cut,
             batch = details.batch,

@@ -74,7 +74,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address: with IPv6 a network of 64 bits, which is what one subscriber has.
-fn subscriber(peer: IpAddr) -> IpAddr {
+pub(crate) fn subscriber(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => {
             let network = address.to_bits() & (u128::MAX << 64);

@@ -32,12 +32,19 @@ pub(crate) trait Reload: Send + Sync {
     fn counts(&self) -> &Counts;
 }
 
+/// Which time a value is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    First,
+    Again,
+}
+
 /// A value read from files, and how to read it.
 pub(crate) struct Live<T> {
     /// For the log.
     what: &'static str,
     files: Vec<PathBuf>,
-    load: Box<dyn Fn() -> Result<T> + Send + Sync>,
+    load: Box<dyn Fn(Reading) -> Result<T> + Send + Sync>,
     current: RwLock<Arc<T>>,
     seen: Mutex<Seen>,
     pub(crate) counts: Counts,
@@ -78,10 +85,10 @@ impl<T> Live<T> {
     pub(crate) fn open(
         what: &'static str,
         files: Vec<PathBuf>,
-        load: impl Fn() -> Result<T> + Send + Sync + 'static,
+        load: impl Fn(Reading) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Self> {
         let read = stamps(&files);
-        let current = RwLock::new(Arc::new(load()?));
+        let current = RwLock::new(Arc::new(load(Reading::First)?));
         Ok(Self {
             what,
             files,
@@ -110,7 +117,7 @@ impl<T> Live<T> {
         seen.read.clone_from(&stamps);
         seen.last = stamps;
         let what = self.what;
-        match (self.load)() {
+        match (self.load)(Reading::Again) {
             Ok(value) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
                 self.counts.taken.fetch_add(1, Ordering::Relaxed);
@@ -240,7 +247,7 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), "1").unwrap();
             let path = file.path().to_owned();
-            let live = Live::open("number", vec![path.clone()], move || {
+            let live = Live::open("number", vec![path.clone()], move |_| {
                 let text = std::fs::read_to_string(&path).unwrap_or_default();
                 text.parse()
                     .map_err(|_| Error::new(ErrorKind::InvalidArgument, "no number"))

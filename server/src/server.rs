@@ -12,12 +12,13 @@ use crate::config::Config;
 use crate::drain::{self, Lifecycle, Phase};
 use crate::hot_swap::{self, HotSwap, Looks};
 use crate::identity::Identity;
-use crate::listener::{Listener, Tls};
-use crate::metrics::MetricsPort;
+use crate::listener::Listener;
+use crate::metrics::{Metrics, MetricsPort};
 use crate::models::{self, Model, Refused};
 use crate::registry::Registry;
 use crate::reload::{self, POLL_INTERVAL, Reload, Reloader};
 use crate::routes::{App, router};
+use crate::tls::Tls;
 
 /// A server that has its address and its models, and waits to be run.
 ///
@@ -44,6 +45,8 @@ pub struct Server {
     listener: Listener,
     local_addr: SocketAddr,
     reloader: Reloader,
+    /// What is read again while it runs.
+    reloads: Vec<Arc<dyn Reload>>,
     metrics_port: Option<MetricsPort>,
     metrics_addr: Option<SocketAddr>,
     /// None where the models did not come from a folder.
@@ -110,6 +113,7 @@ impl Server {
             app,
             listener,
             reloader,
+            reloads,
             metrics_port,
             hot_swap,
             ..
@@ -120,8 +124,7 @@ impl Server {
         let lifecycle = Arc::clone(&app.lifecycle);
         // Ends with this future, whatever ends that.
         let mut background = JoinSet::new();
-        let files = app.identity.reloads().collect();
-        background.spawn(reload::watch(files, reloader.clone(), POLL_INTERVAL));
+        background.spawn(reload::watch(reloads, reloader.clone(), POLL_INTERVAL));
         let _loading = hot_swap.as_ref().map(|swap| swap.cancel().on_drop());
         if let Some(swap) = hot_swap {
             // On a task of its own: bundles take a while.
@@ -179,6 +182,7 @@ struct Prepared {
     app: Arc<App>,
     tls: Option<Tls>,
     hot_swap: Option<Arc<HotSwap>>,
+    reloads: Vec<Arc<dyn Reload>>,
 }
 
 impl Prepared {
@@ -208,7 +212,7 @@ impl Prepared {
         refused: &[Refused],
         opened: Option<Looks>,
     ) -> Result<Self> {
-        let known_keys = identity.keys();
+        let (keys, jwt_keys) = identity.keys();
         let models = Arc::new(Registry::new(models, config.max_photo_bytes())?);
         let hot_swap = opened
             .map(|opened| HotSwap::new(config.clone(), Arc::clone(&models), opened))
@@ -216,13 +220,18 @@ impl Prepared {
         let bundles = hot_swap
             .iter()
             .map(|swap| Arc::clone(swap) as Arc<dyn Reload>);
-        let reloads = identity.reloads().chain(bundles).collect();
+        let files = identity.reloads().chain(tls.as_ref().map(Tls::reload));
+        let reloads: Vec<_> = files.collect();
+        let metrics = Metrics::new(reloads.iter().cloned().chain(bundles).collect());
         let lifecycle = Arc::new(Lifecycle::new());
-        let app = Arc::new(App::new(&config, identity, models, lifecycle, reloads));
+        let app = App::new(&config, identity, models, lifecycle, metrics);
+        let app = Arc::new(app);
 
         tracing::info!(
             tls = tls.is_some(),
-            keys = known_keys,
+            client_certificates = config.tls_client_ca.is_some(),
+            keys,
+            jwt_keys,
             workers = config.workers(),
             threads = config.threads(),
             capacity = config.max_in_flight(),
@@ -245,6 +254,7 @@ impl Prepared {
             app,
             tls,
             hot_swap,
+            reloads,
         })
     }
 
@@ -254,6 +264,7 @@ impl Prepared {
             app,
             tls,
             hot_swap,
+            reloads,
         } = self;
         let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
         let local_addr = listener.local_addr()?;
@@ -272,6 +283,7 @@ impl Prepared {
             listener,
             local_addr,
             reloader: Reloader::default(),
+            reloads,
             metrics_port,
             metrics_addr,
             hot_swap,
@@ -280,10 +292,7 @@ impl Prepared {
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>> {
-    config
-        .tls_files()?
-        .map(|(cert, key)| Tls::from_files(cert, key))
-        .transpose()
+    config.tls_files()?.map(Tls::open).transpose()
 }
 
 /// Runs every model once. A model that cannot is a reason to stop if the server is strict or if

@@ -13,8 +13,10 @@ pub(crate) struct Timing {
     pub(crate) unpack: Duration,
     /// Waiting: for a worker, and for the span to be free or built.
     pub(crate) queue: Duration,
-    /// Running the tail.
+    /// The runs that it was part of.
     pub(crate) infer: Duration,
+    /// What it cost a worker: decoding, and its share of those runs.
+    pub(crate) compute: Duration,
 }
 
 /// The same, for JSON answers.
@@ -78,6 +80,7 @@ mod tests {
             unpack: Duration::from_micros(500),
             queue: Duration::ZERO,
             infer: Duration::from_micros(3_200),
+            ..Timing::default()
         };
         assert_eq!(
             timing.server_timing(),

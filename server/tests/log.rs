@@ -180,6 +180,7 @@ async fn every_request_leaves_one_line_without_the_users_data() {
         (&lines[6]["status"], &lines[6]["kind"]),
         (&401.into(), &"unauthorized".into())
     );
+    assert_eq!(lines[6]["refused"], "an unknown token");
     assert!(lines[6].get("key").is_none() && lines[6].get("model").is_none());
 
     assert_audited(&captured, &lines[4]["request_id"]);

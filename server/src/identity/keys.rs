@@ -4,22 +4,22 @@
 //! anybody in. A hash of a token of 32 random bytes cannot be guessed from; one of a password can.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::Read as _;
 use std::path::Path;
 
+use dyno_core::Result;
 use dyno_core::client::Token;
-use dyno_core::{Error, ErrorKind, Result};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::client::{Caller, ClientId, Rights, is_name};
+use super::client::{Caller, ClientId, HASH_BYTES, Rights, is_name};
+use super::file;
+use crate::config::parse_rate;
 
-/// Most bytes of a file of keys.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Most keys: every request is compared with all of them.
 const MAX_KEYS: usize = 1024;
-/// Bytes of a SHA-256.
-const HASH_BYTES: usize = 32;
+
+const UNKNOWN_OPTION: &str = "an option that there is not: there are models, requests_per_s, \
+     bytes_per_s and compute_ms_per_s";
 
 /// The keys that are let in: at least one, at most [`MAX_KEYS`], all hashes different. A client may
 /// have several, so that a new one can be handed out before the old one goes.
@@ -43,21 +43,10 @@ impl std::fmt::Debug for Key {
 impl Keys {
     /// The keys of a file. Blocking.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] if the file cannot be read, is too large, or has a
+    /// Fails with [`dyno_core::ErrorKind::InvalidArgument`] if the file cannot be read, is too large, or has a
     /// line that is no key, and names file and line; nothing of the line itself is told.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let bad = |what: &dyn std::fmt::Display| {
-            let message = format!("the file of keys {}: {what}", path.display());
-            Error::new(ErrorKind::InvalidArgument, message)
-        };
-        let mut text = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text))
-            .map_err(|error| bad(&error))?;
-        if text.len() as u64 > MAX_FILE_BYTES {
-            return Err(bad(&format_args!("more than {MAX_FILE_BYTES} bytes")));
-        }
-        Self::parse(&text).map_err(|why| bad(&why))
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        file::read("keys", path, Self::parse)
     }
 
     /// Keys, one a line: `ID SHA256-HEX` and options; from a `#` on, a line is a comment.
@@ -90,11 +79,16 @@ impl Keys {
 
     /// Whose token it is. Takes as long for every token of a length: it is hashed, and the hash
     /// compared with all others to their ends.
-    pub(crate) fn find(&self, token: &Token) -> Option<Caller> {
-        let hash: [u8; HASH_BYTES] = Sha256::digest(token.reveal()).into();
+    pub(super) fn find(&self, token: &Token) -> Option<Caller> {
+        self.find_hash(&Sha256::digest(token.reveal()).into())
+    }
+
+    /// Whose token or certificate has this hash. A certificate is no secret, but as it is not a
+    /// word of visible characters, it is no token either.
+    pub(super) fn find_hash(&self, hash: &[u8; HASH_BYTES]) -> Option<Caller> {
         let mut found = None;
         for key in &self.0 {
-            if bool::from(key.hash.ct_eq(&hash)) {
+            if bool::from(key.hash.ct_eq(hash)) {
                 found = Some(key);
             }
         }
@@ -129,15 +123,27 @@ fn parse_options<'a>(options: impl Iterator<Item = &'a str>) -> Result<Rights, &
         let (name, value) = option
             .split_once('=')
             .ok_or("behind the hash there is something not of the form OPTION=VALUE")?;
+        let rates = &mut rights.rates;
         let twice = match name {
             "models" => rights.models.replace(parse_models(value)?).is_some(),
-            _ => return Err("an option that there is not: there is models"),
+            "requests_per_s" => rates.requests.replace(parse_own_rate(value)?).is_some(),
+            "bytes_per_s" => rates.bytes.replace(parse_own_rate(value)?).is_some(),
+            "compute_ms_per_s" => rates.compute_ms.replace(parse_own_rate(value)?).is_some(),
+            _ => return Err(UNKNOWN_OPTION),
         };
         if twice {
             return Err("an option twice");
         }
     }
     Ok(rights)
+}
+
+/// A rate, or `none`: no limit for this client, whatever the others have.
+fn parse_own_rate(text: &str) -> Result<f64, &'static str> {
+    if text == "none" {
+        return Ok(f64::INFINITY);
+    }
+    parse_rate(text).map_err(|_| "a rate that is neither none nor a number from 0.001 to 1e12")
 }
 
 /// Names, with commas in between.
@@ -168,7 +174,11 @@ fn parse_hash(hex: &str) -> Option<[u8; HASH_BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use dyno_core::ErrorKind;
+
+    use super::super::budget::OwnRates;
     use super::super::client::MAX_ID;
+    use super::super::file::MAX_FILE_BYTES;
     use super::*;
 
     /// `printf %s sesame | sha256sum`
@@ -222,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_may_have_rates_of_its_own() {
+        let options = "requests_per_s=2.5 compute_ms_per_s=none";
+        let keys = parse(&format!("a {SESAME} {options}\nb {ABRACADABRA}")).unwrap();
+        let rates = |token: &str| keys.find(&token.parse().unwrap()).unwrap().rights.rates;
+        assert_eq!(
+            rates("sesame"),
+            OwnRates {
+                requests: Some(2.5),
+                bytes: None,
+                compute_ms: Some(f64::INFINITY),
+            }
+        );
+        assert_eq!(rates("abracadabra"), OwnRates::default());
+    }
+
+    #[test]
     fn what_is_no_key_is_named_by_its_line_and_not_told() {
         let long = "i".repeat(MAX_ID + 1);
         let cut = &SESAME[1..];
@@ -231,6 +257,13 @@ mod tests {
             (format!("phone {SESAME} sesame=1"), "an option"),
             (format!("phone {SESAME} Models=a"), "an option"),
             (format!("phone {SESAME} models=a models=b"), "twice"),
+            (
+                format!("phone {SESAME} bytes_per_s=1 bytes_per_s=1"),
+                "twice",
+            ),
+            (format!("phone {SESAME} bytes_per_s=0"), "a rate"),
+            (format!("phone {SESAME} requests_per_s=sesame"), "a rate"),
+            (format!("phone {SESAME} compute_ms_per_s="), "a rate"),
             (format!("phone {SESAME} models="), "list"),
             (format!("phone {SESAME} models=a, b"), "list"),
             (format!("phone {SESAME} models=sesame/"), "list"),

@@ -39,6 +39,8 @@ words! {
         QueueWait = "queue_wait",
         /// So many bundles are being downloaded already.
         Downloads = "downloads",
+        /// Its client has used what it may for now.
+        Budget = "budget",
     }
 }
 
@@ -69,6 +71,8 @@ words! {
         Malformed = "malformed",
         /// A token that no key has.
         Unknown = "unknown",
+        /// A token that no key has, and no signed one that counts.
+        Signed = "signed",
         /// A token in the address.
         Address = "in_address",
         /// A client that is known, and a model that is not for it.

@@ -1,4 +1,5 @@
-//! In front of every path but health: who asks, and whether the model is for them.
+//! In front of every path but health: who asks, whether the model is for them, and whether they have not
+//! had enough.
 //!
 //! Decided from the headers, before a body is read or a place is taken: a stranger costs little.
 
@@ -11,14 +12,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use dyno_core::ErrorKind;
 use dyno_core::client::Token;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, StatusCode, Uri};
 
 use super::health::{LIVE, READY};
-use super::{App, single};
+use super::{App, number, single};
 use crate::errors::Failure;
-use crate::identity::Caller;
-use crate::metrics::AuthFailure;
+use crate::identity::{Caller, Payer, Peer, Rates, Shown};
+use crate::metrics::{AuthFailure, Shed};
 use crate::observe::Record;
 
 /// What people call a token in an address. It has no place there: addresses are logged, by proxies
@@ -34,7 +35,7 @@ const TOKEN_PARAMETERS: [&str; 7] = [
 ];
 
 /// Lets a request through, or answers it: 400 for a token in the address, 401 for nobody that is
-/// known, 403 for a model that is not for them.
+/// known, 403 for a model that is not for them, 429 for a budget that is used up.
 pub(super) async fn guard(
     State(app): State<Arc<App>>,
     Extension(record): Extension<Record>,
@@ -45,32 +46,27 @@ pub(super) async fn guard(
     if matches!(request.uri().path(), LIVE | READY) {
         return next.run(request).await;
     }
-    let caller = match admit(&app, &record, &request) {
-        Ok(caller) => caller,
+    let passed = admit(&app, &record, &request, params.ok().as_ref());
+    let (caller, spending) = match passed {
+        Ok(passed) => passed,
         Err(failure) => return failure.into_response(),
     };
-    record.details().key.clone_from(&caller.id);
-    let model = params
-        .iter()
-        .flatten()
-        .find_map(|(name, value)| (name == "model").then_some(value));
-    if let Some(model) = model
-        && !caller.rights.allow(model)
-    {
-        record.details().not_let_in = Some(AuthFailure::Model);
-        // The same for models that there are and that there are not.
-        let text = "this model is not among those that the token is for";
-        return Failure::new(StatusCode::FORBIDDEN, ErrorKind::Unauthorized, text).into_response();
-    }
     // Nothing behind this needs it, and nothing that prints headers shall have it.
     request.headers_mut().remove(AUTHORIZATION);
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let response = next.run(request).await;
+    spending.answered(response.status());
+    response
 }
 
-/// Who asks. One text for every reason: what was wrong with a token is nothing that a stranger is
-/// to learn.
-fn admit(app: &App, record: &Record, request: &Request) -> Result<Caller, Failure> {
+/// Who asks, and what they spend with it. One text for every reason why somebody is not known: what
+/// was wrong with a token is nothing that a stranger is to learn.
+fn admit(
+    app: &Arc<App>,
+    record: &Record,
+    request: &Request,
+    params: Option<&RawPathParams>,
+) -> Result<(Caller, Spending), Failure> {
     if has_token(request.uri()) {
         record.details().not_let_in = Some(AuthFailure::Address);
         return Err(Failure::of(
@@ -79,24 +75,100 @@ fn admit(app: &App, record: &Record, request: &Request) -> Result<Caller, Failur
              a new one as authorization: Bearer",
         ));
     }
-    if app.identity.is_open() {
-        return Ok(Caller::anonymous());
-    }
-    known(app, request.headers()).map_err(|reason| {
-        record.details().not_let_in = Some(reason);
-        Failure::of(
+    let peer = request.extensions().get().cloned();
+    let peer = peer.unwrap_or_else(Peer::unknown);
+    let caller = app
+        .identity
+        .caller(&shown(request.headers()), &peer)
+        .map_err(|refused| {
+            let mut details = record.details();
+            details.refused = Some(refused.why);
+            details.not_let_in = Some(refused.reason);
+            drop(details);
+            Failure::of(
+                ErrorKind::Unauthorized,
+                "this server wants to know who asks: send authorization: Bearer and a token that \
+                 it knows",
+            )
+        })?;
+    record.details().key.clone_from(&caller.id);
+
+    let model = params
+        .into_iter()
+        .flatten()
+        .find_map(|(name, value)| (name == "model").then_some(value));
+    if !model.is_none_or(|model| caller.rights.allow(model)) {
+        record.details().not_let_in = Some(AuthFailure::Model);
+        // The same for models that there are and that there are not.
+        return Err(Failure::new(
+            StatusCode::FORBIDDEN,
             ErrorKind::Unauthorized,
-            "this server wants to know who asks: send authorization: Bearer and a token of its keys",
+            "this model is not among those that the token is for",
+        ));
+    }
+
+    let payer = match &caller.id {
+        Some(id) => Payer::Client(id.clone()),
+        None => Payer::Address(peer.address),
+    };
+    let spending = Spending {
+        rates: app.identity.rates.with(caller.rights.rates),
+        app: Arc::clone(app),
+        record: record.clone(),
+        payer,
+        bytes: announced(request.headers()),
+    };
+    let Spending { rates, bytes, .. } = spending;
+    let taken = app.identity.budgets.take(&spending.payer, rates, bytes);
+    taken.map_err(|wait| {
+        record.details().refused = Some("budget");
+        app.metrics.shed(Shed::Budget);
+        Failure::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Overloaded,
+            "this client has used what it may for now: finish on the device, or try again later",
         )
-    })
+        .after(wait)
+    })?;
+    Ok((caller, spending))
 }
 
-fn known(app: &App, headers: &HeaderMap) -> Result<Caller, AuthFailure> {
-    if !headers.contains_key(AUTHORIZATION) {
-        return Err(AuthFailure::Missing);
+/// What a request takes of its client's budget; when it is dropped, that is its compute, however it
+/// has ended.
+struct Spending {
+    app: Arc<App>,
+    record: Record,
+    payer: Payer,
+    rates: Rates,
+    /// Of the body, as announced.
+    bytes: u64,
+}
+
+impl Spending {
+    /// A body that was refused from its headers, or for want of room, has not been sent.
+    fn answered(&self, status: StatusCode) {
+        let was_taken = self.record.details().bytes.is_some();
+        if !was_taken || status == StatusCode::SERVICE_UNAVAILABLE {
+            let budgets = &self.app.identity.budgets;
+            budgets.give_back(&self.payer, self.rates, self.bytes);
+        }
     }
-    let token = token(headers).ok_or(AuthFailure::Malformed)?;
-    app.identity.find(&token).ok_or(AuthFailure::Unknown)
+}
+
+impl Drop for Spending {
+    fn drop(&mut self) {
+        let timing = self.record.details().timing;
+        if let Some(timing) = timing {
+            let budgets = &self.app.identity.budgets;
+            budgets.charge(&self.payer, self.rates, &timing);
+        }
+    }
+}
+
+/// Bytes of the body, as far as a header says so; routes refuse a body without.
+fn announced(headers: &HeaderMap) -> u64 {
+    let length = single(headers, &CONTENT_LENGTH).ok().flatten();
+    length.and_then(number).unwrap_or(0)
 }
 
 /// Whether the address has a parameter that looks like a token.
@@ -109,7 +181,14 @@ fn has_token(uri: &Uri) -> bool {
     })
 }
 
-/// The token of `authorization: Bearer TOKEN`, if the header is there once and is that.
+/// What the `authorization` header holds: a token if it is there once and is `Bearer TOKEN`.
+fn shown(headers: &HeaderMap) -> Shown {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Shown::Nothing;
+    }
+    token(headers).map_or(Shown::Rubbish, Shown::Token)
+}
+
 fn token(headers: &HeaderMap) -> Option<Token> {
     let value = single(headers, &AUTHORIZATION).ok().flatten()?;
     let (scheme, token) = value.split_once(' ')?;

@@ -103,6 +103,7 @@ async fn run(
         unpack: done.times.unpack,
         queue: done.times.queue,
         infer: done.times.infer,
+        compute: done.times.unpack + done.times.share,
     };
     let mut details = record.details();
     details.cut = Some(done.cut);

@@ -29,7 +29,6 @@ use crate::metrics::{Metrics, Shed};
 use crate::models::Served;
 use crate::observe::observe;
 use crate::registry::Registry;
-use crate::reload::Reload;
 use crate::stall;
 
 /// Hash of the bundle: demanded of packed requests, stated in answers.
@@ -62,9 +61,9 @@ impl App {
         identity: Identity,
         models: Arc<Registry>,
         lifecycle: Arc<Lifecycle>,
-        reloads: Vec<Arc<dyn Reload>>,
+        metrics: Metrics,
     ) -> Self {
-        let metrics = Arc::new(Metrics::new(reloads));
+        let metrics = Arc::new(metrics);
         Self {
             models,
             admission: Admission::new(

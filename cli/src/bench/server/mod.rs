@@ -97,7 +97,12 @@ pub(crate) struct Args {
     #[arg(long)]
     bare: bool,
     /// Batch sizes of that loop; it counts at its best.
-    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16", value_name = "SIZES")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1,2,4,8,16",
+        value_name = "SIZES"
+    )]
     bare_batches: Vec<usize>,
     /// Rounds of a comparison, its two sides by turns.
     #[arg(long, default_value_t = 5)]
