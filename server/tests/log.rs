@@ -183,7 +183,7 @@ async fn every_request_leaves_one_line_without_the_users_data() {
     assert_eq!(lines[6]["refused"], "an unknown token");
     assert!(lines[6].get("key").is_none() && lines[6].get("model").is_none());
 
-    assert_audited(&captured, &lines[4]["request_id"]);
+    assert_audited(&captured, &lines[6]["request_id"]);
     assert_warned_of_readable_tokens(&captured, keys.path()).await;
 
     assert_private(&captured.text());

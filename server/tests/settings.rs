@@ -93,7 +93,8 @@ fn sample(name: &str, value: &str, which: usize) -> String {
         ("log-format", _) => ["text", "json", "text"][which].into(),
         (_, "DIR" | "FILE") => format!("does/not/exist-{which}"),
         (_, "ADDR") => format!("127.0.0.1:{}", 10 + which),
-        (_, "N" | "BYTES") => (3 + which).to_string(),
+        (_, "N" | "BYTES" | "MS") => (3 + which).to_string(),
+        (_, "NAME") => format!("name-{which}"),
         (_, "TIME") => format!("{}s", 2 + which),
         _ => panic!("say here what a <{value}> of --{name} looks like"),
     }
@@ -162,7 +163,7 @@ fn settings_of_several_places_go_together() {
     assert_eq!(printed["tls-key"], row("key.pem", "dyno.toml, line 2"));
     assert_eq!(printed["strict"], row("false", "DYNO_STRICT"));
     assert_eq!(printed["workers"], row("3", "DYNO_WORKERS"));
-    assert_eq!(printed["spans"], row("8", "default"));
+    assert_eq!(printed["spans"], row("256", "default"));
     assert!(!printed.contains_key("keys"), "not set anywhere");
 }
 
