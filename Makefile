@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
-.PHONY: help setup build demo test lint bindgen test-kotlin test-swift bench fuzz fuzz-seeds android-libs ios-libs \
+.PHONY: help setup build demo test lint bindgen test-kotlin test-swift test-oip bench fuzz fuzz-seeds android-libs ios-libs \
 	xcframework check-deploy phone-checks check-android check-ios arm64 deny clean
 
 help: ## List the commands
@@ -26,10 +26,11 @@ demo: setup ## Prepare the shipped model, serve it, run photos over links of fal
 test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
 	$(CARGO) build -p dyno-cli -p dyno-server --bins
 	$(CARGO) test --workspace
-	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack
+	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack oip
 	@scripts/bindgen.sh --check
 	@scripts/test-kotlin.sh
 	@scripts/test-swift.sh
+	@scripts/test-oip.sh
 	@scripts/skipped.sh
 
 lint: ## Formatting and clippy
@@ -44,6 +45,9 @@ test-kotlin: setup ## Compile the Kotlin for JVM and Android, and test it agains
 
 test-swift: setup ## Build and test the Swift package (on Debian it makes a folder with Debian 13's Swift; needs root)
 	@scripts/test-swift.sh
+
+test-oip: setup ## Try the Open Inference Protocol with tritonclient and MLServer (from PyPI)
+	@scripts/test-oip.sh
 
 bench: setup ## Criterion benchmarks
 	$(CARGO) bench --workspace --features dyno-core/internals

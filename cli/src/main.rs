@@ -9,6 +9,7 @@ mod bench;
 mod credentials;
 mod demo;
 mod explain;
+mod export_tails;
 mod fetch;
 mod infer;
 mod inspect;
@@ -55,6 +56,8 @@ enum Command {
     Fetch(fetch::Args),
     /// Make tokens and sets of keys for a dyno-server.
     Token(credentials::Args),
+    /// Write the tails behind some cuts as ONNX models for another inference server.
+    ExportTails(export_tails::Args),
     /// Measure what DynO itself costs.
     Bench(bench::Args),
     /// Compare the planner with its rivals on a link, in virtual time.
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Pull(args) => pull::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Token(args) => credentials::run(&args),
+        Command::ExportTails(args) => export_tails::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Demo(args) => demo::run(args),

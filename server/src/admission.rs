@@ -18,6 +18,9 @@ use crate::timing::Load;
 
 /// Times of its own cost that a request may be made to wait, unless the operator sets a time.
 const WAIT_IN_COSTS: u32 = 6;
+/// What a request is taken to cost whose model has not answered any: a version that has just been put in
+/// place is not refused for what it has not shown.
+const UNKNOWN_COST: Duration = Duration::from_millis(10);
 /// But at least this: a burst of tiny requests is soon over.
 const MIN_WAIT: Duration = Duration::from_millis(5);
 /// Longest time that a client is asked to stay away.
@@ -37,7 +40,6 @@ pub(crate) struct Admission {
 pub(crate) struct Place(OwnedSemaphorePermit);
 
 impl Admission {
-    /// Starts the workers, on threads of the async runtime's, which must be there.
     pub(crate) fn new(
         capacity: usize,
         workers: usize,
@@ -69,11 +71,12 @@ impl Admission {
     /// own deadline.
     pub(crate) fn check_wait(&self, line: &Line, left: Duration) -> Result<()> {
         let wait = self.workers.wait();
-        let cost = line.cost();
+        let known = line.cost();
+        let cost = known.unwrap_or(UNKNOWN_COST);
         let longest = self
             .max_wait
             .unwrap_or_else(|| MIN_WAIT.max(cost * WAIT_IN_COSTS));
-        if wait <= longest && wait + cost <= left {
+        if wait <= longest && wait + known.unwrap_or_default() <= left {
             return Ok(());
         }
         Err(self.refusal(format!(

@@ -40,7 +40,7 @@ pub(crate) enum Payload {
 /// photos (people) get JSON and activations (programs) the outputs.
 pub(crate) fn accepted(accept: Option<&str>, kind: BodyKind) -> Result<Answer, Failure> {
     let usual = match kind {
-        BodyKind::Packed => Answer::Outputs,
+        BodyKind::Packed | BodyKind::Tensor => Answer::Outputs,
         BodyKind::Photo | BodyKind::StagedPhoto => Answer::Json,
     };
     let Some(accept) = accept.filter(|accept| !accept.is_empty()) else {
@@ -64,21 +64,27 @@ pub(crate) fn accepted(accept: Option<&str>, kind: BodyKind) -> Result<Answer, F
         })
 }
 
+/// Fails with [`ErrorKind::Internal`] if the outputs are not those that the bundle promises:
+/// a client could not tell where one ends and the next begins.
+pub(crate) fn check_promised(outputs: &[Tensor], manifest: &Manifest) -> Result<()> {
+    let promised = manifest.outputs.iter();
+    let kept = outputs.len() == promised.len()
+        && promised.zip(outputs).all(|(spec, output)| {
+            spec.shape == output.shape() && spec.element == output.data().element()
+        });
+    if !kept {
+        return Err(Error::new(
+            ErrorKind::Internal,
+            "the tail's outputs do not have the shapes of the bundle's",
+        ));
+    }
+    Ok(())
+}
+
 impl Answer {
-    /// Fails with [`ErrorKind::Internal`] if the outputs are not those that the bundle promises:
-    /// a client could not tell where one ends and the next begins.
+    /// Fails like [`check_promised`].
     pub(crate) fn encode(self, outputs: &[Tensor], manifest: &Manifest) -> Result<Payload> {
-        let promised = manifest.outputs.iter();
-        let kept = outputs.len() == promised.len()
-            && promised.zip(outputs).all(|(spec, output)| {
-                spec.shape == output.shape() && spec.element == output.data().element()
-            });
-        if !kept {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the tail's outputs do not have the shapes of the bundle's",
-            ));
-        }
+        check_promised(outputs, manifest)?;
         Ok(match (self, outputs) {
             (Self::Outputs, _) => Payload::Outputs(concatenated(outputs)),
             (Self::Json, [logits]) if manifest.is_classifier() => {

@@ -5,6 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dyno_core::bundle::TailPattern;
 use dyno_core::pixels::MAX_PHOTO_BYTES;
 use dyno_core::{Error, ErrorKind, Result};
 
@@ -26,6 +27,8 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_KEEP_OLD_VERSIONS: Duration = Duration::from_mins(10);
 
+/// Workers where another server runs the tails: each waits for one answer at a time.
+const WORKERS_ELSEWHERE: usize = 64;
 /// Cores that share one worker.
 const CORES_PER_WORKER: usize = 2;
 /// Requests in flight that each worker adds to the capacity: those that wait for it.
@@ -67,6 +70,15 @@ pub struct Config {
         default_value = "auto"
     )]
     pub metrics_listen: MetricsListen,
+    /// Second address, for programs that speak the Open Inference Protocol: HTTP/1.1 as well as
+    /// HTTP/2, and the paths under /v2 alone
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "DYNO_OIP_LISTEN",
+        hide_env_values = true
+    )]
+    pub oip_listen: Option<SocketAddr>,
 
     /// Certificate chain (PEM), leaf first: turns TLS on
     #[arg(
@@ -172,15 +184,36 @@ pub struct Config {
           value_parser = parse_rate)]
     pub client_compute_ms_per_s: Option<f64>,
 
+    /// Have tails run by another inference server, over the Open Inference Protocol's gRPC API:
+    /// grpc://HOST:PORT, or grpcs:// with TLS (see `dyno export-tails`)
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DYNO_TAIL_ENGINE",
+        hide_env_values = true
+    )]
+    pub tail_engine: Option<String>,
+
+    /// Names of the tails there: {model}, {hash} and {cut} stand for what they say
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        env = "DYNO_TAIL_MODEL",
+        hide_env_values = true,
+        default_value_t,
+        requires = "tail_engine"
+    )]
+    pub tail_model: TailPattern,
+
     /// Refuse to start if any bundle cannot be served, instead of leaving it out
     #[arg(long, env = "DYNO_STRICT", hide_env_values = true)]
     pub strict: bool,
 
-    /// Inferences that run at once [default: one for every 2 cores]
+    /// Runs that go on at once [default: one for every 2 cores; 64 with --tail-engine]
     #[arg(long, value_name = "N", env = "DYNO_WORKERS", hide_env_values = true)]
     pub workers: Option<NonZeroU16>,
 
-    /// Threads that run one inference together [default: cores / workers]
+    /// Threads of one run [default: cores / workers]
     #[arg(long, value_name = "N", env = "DYNO_THREADS", hide_env_values = true)]
     pub threads: Option<NonZeroU16>,
 
@@ -267,6 +300,7 @@ impl Config {
             bundles: bundles.into(),
             listen: DEFAULT_LISTEN,
             metrics_listen: MetricsListen::Off,
+            oip_listen: None,
             tls_cert: None,
             tls_key: None,
             tls_client_ca: None,
@@ -279,6 +313,8 @@ impl Config {
             client_requests_per_s: None,
             client_bytes_per_s: None,
             client_compute_ms_per_s: None,
+            tail_engine: None,
+            tail_model: TailPattern::default(),
             strict: false,
             workers: None,
             threads: None,
@@ -306,26 +342,25 @@ impl Config {
     /// Fails with [`ErrorKind::InvalidArgument`] if one of the two is missing, or both are and the
     /// address is one that other machines reach: activations and photos are private.
     pub(crate) fn tls_files(&self) -> Result<Option<TlsFiles>> {
-        match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Ok(Some(TlsFiles {
+        match (&self.tls_cert, &self.tls_key, self.open_address()) {
+            (Some(cert), Some(key), _) => Ok(Some(TlsFiles {
                 cert: cert.clone(),
                 key: key.clone(),
                 client_ca: self.tls_client_ca.clone(),
             })),
-            (None, None) if self.tls_client_ca.is_some() => Err(Error::new(
+            (None, None, _) if self.tls_client_ca.is_some() => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "--tls-client-ca needs TLS: give --tls-cert and --tls-key as well",
             )),
-            (None, None) if self.allow_plaintext || self.listen.ip().is_loopback() => Ok(None),
-            (None, None) => Err(Error::new(
+            (None, None, Some(open)) if !self.allow_plaintext => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "{} can be reached by other machines, and there is no TLS: give --tls-cert \
-                     and --tls-key, listen on a loopback address, or say --allow-plaintext if a \
-                     proxy in front of this server ends TLS",
-                    self.listen
+                    "{open} can be reached by other machines, and there is no TLS: give \
+                     --tls-cert and --tls-key, listen on a loopback address, or say \
+                     --allow-plaintext if a proxy in front of this server ends TLS"
                 ),
             )),
+            (None, None, _) => Ok(None),
             _ => Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "TLS needs both --tls-cert and --tls-key",
@@ -352,12 +387,28 @@ impl Config {
     pub(crate) fn tokens_are_readable(&self) -> bool {
         (self.keys.is_some() || self.jwt_keys.is_some())
             && self.tls_cert.is_none()
-            && !self.listen.ip().is_loopback()
+            && self.open_address().is_some()
+    }
+
+    /// An address that other machines reach.
+    fn open_address(&self) -> Option<SocketAddr> {
+        [Some(self.listen), self.oip_listen]
+            .into_iter()
+            .flatten()
+            .find(|address| !address.ip().is_loopback())
     }
 
     pub(crate) fn workers(&self) -> usize {
         self.workers
-            .map_or((cores() / CORES_PER_WORKER).max(1), |n| n.get().into())
+            .map_or_else(|| self.usual_workers(), |n| n.get().into())
+    }
+
+    fn usual_workers(&self) -> usize {
+        if self.tail_engine.is_some() {
+            WORKERS_ELSEWHERE
+        } else {
+            (cores() / CORES_PER_WORKER).max(1)
+        }
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -513,6 +564,9 @@ mod tests {
             let refused = config.tls_files().unwrap_err();
             assert!(refused.to_string().contains("--tls-cert"), "{refused}");
         }
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        config.oip_listen = Some("192.0.2.1:0".parse().unwrap());
+        assert!(config.tls_files().is_err());
         config.allow_plaintext = true;
         assert!(config.tls_files().unwrap().is_none());
         config.tls_client_ca = Some("ca.pem".into());

@@ -23,6 +23,8 @@ pub enum BodyKind {
     Photo,
     /// A JPEG, PNG or WebP photo that already has the model's size.
     StagedPhoto,
+    /// The input tensor itself: its f32 elements, little-endian and row-major.
+    Tensor,
 }
 
 /// Runs the tails of one model.
@@ -59,6 +61,11 @@ pub trait TailEngine: Send + Sync + 'static {
     /// that is worth nothing.
     fn junction(&self) -> Option<usize> {
         None
+    }
+
+    /// Whether it can run anything now. The server is ready when all its models are.
+    fn is_ready(&self) -> bool {
+        true
     }
 
     /// Makes the first request as fast as the later ones: runs the whole model once, on zeros.
@@ -160,8 +167,29 @@ fn decode(
         }
         BodyKind::Photo => Frame::stage(&Photo::decode(body)?.pixels()?, preprocess)?,
         BodyKind::StagedPhoto => Frame::decode(body, preprocess)?,
+        BodyKind::Tensor => return input_tensor(manifest, body),
     };
     Ok(Activation::new(0, vec![frame.to_tensor(preprocess)?]))
+}
+
+fn input_tensor(manifest: &Manifest, body: &[u8]) -> Result<Activation> {
+    let input = &manifest.input;
+    if body.len() != input.bytes() {
+        return Err(Error::new(
+            ErrorKind::InvalidActivation,
+            format!(
+                "the input '{}' has {} bytes, not {}",
+                input.name,
+                input.bytes(),
+                body.len()
+            ),
+        ));
+    }
+    let data = TensorData::from_le_bytes(input.element, body);
+    Ok(Activation::new(
+        0,
+        vec![Tensor::new(input.shape.clone(), data)?],
+    ))
 }
 
 /// The row of a cut that leaves something to run.

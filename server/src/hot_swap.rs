@@ -15,6 +15,7 @@ use dyno_core::runtime::Cancel;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
+use crate::engines::Engines;
 use crate::models::{BUNDLE_FILES, Model, Served, sub_folders};
 use crate::observe::AUDIT;
 use crate::registry::Registry;
@@ -27,6 +28,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Keeps the registry as the folder of bundles is.
 pub(crate) struct HotSwap {
     config: Config,
+    engines: Arc<Engines>,
     models: Arc<Registry>,
     folders: Mutex<BTreeMap<String, Folder>>,
     /// Ends a warm-up under way when the server ends.
@@ -77,7 +79,12 @@ impl Look {
 
 impl HotSwap {
     /// `opened` is what was looked at before the models were opened.
-    pub(crate) fn new(config: Config, models: Arc<Registry>, opened: Looks) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        engines: Arc<Engines>,
+        models: Arc<Registry>,
+        opened: Looks,
+    ) -> Self {
         let known = |(name, look): (String, Look)| {
             let folder = Folder {
                 refused: models.get(&name).is_none(),
@@ -89,6 +96,7 @@ impl HotSwap {
         Self {
             folders: Mutex::new(opened.into_iter().map(known).collect()),
             config,
+            engines,
             models,
             cancel: Cancel::new(),
             counts: Counts::default(),
@@ -174,7 +182,7 @@ impl HotSwap {
     }
 
     fn open(&self, name: &str, path: &Path) -> Result<Arc<Served>> {
-        let model = Model::open(name, path, &self.config)?;
+        let model = Model::open(name, path, &self.engines)?;
         model
             .engine
             .warm_up(&self.cancel)

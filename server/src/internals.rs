@@ -1,5 +1,5 @@
-//! What fuzz targets need of the inside: requests answered without a connection around them. No part of
-//! the stable API (feature `internals`).
+//! What fuzz targets need of the inside: requests answered without a connection around them, and the
+//! parser of the Open Inference Protocol. No part of the stable API (feature `internals`).
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
 use crate::Server;
+pub use crate::oip::{InferRequest, Output};
 
 /// The server's answer to a request whose body comes in these pieces.
 ///

@@ -1,7 +1,8 @@
 //! The accept loop and the life of a connection: TLS, HTTP/2 preface, limits, GOAWAY.
 //!
-//! The server speaks HTTP/2 and nothing else, so that there is one set of limits and no request
-//! smuggling. `axum::serve` is not used: it sets no timer and hides HTTP/2's settings.
+//! Phones are spoken to in HTTP/2 and nothing else, so that there is one set of limits and no request
+//! smuggling; `http1` is for the second door, that of the Open Inference Protocol. `axum::serve` is
+//! not used: it sets no timer and hides HTTP/2's settings.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::drain::Lifecycle;
+use crate::http1;
 use crate::identity::{HASH_BYTES, Peer};
 use crate::metrics::{Metrics, Refusal};
 use crate::places::{Place, Places, subscriber};
@@ -58,11 +60,18 @@ const HTTP2_ONLY: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\n\
     connection: close\r\ncontent-type: text/plain\r\ncontent-length: 71\r\n\r\n\
     This server speaks HTTP/2 only; with curl, add --http2-prior-knowledge\n";
 
-/// A bound address.
+/// The bound addresses; their connections share places and limits.
 pub(crate) struct Listener {
+    main: Door,
+    /// For programs that speak the Open Inference Protocol, if there is to be one.
+    oip: Option<Door>,
+    places: Places,
+}
+
+/// A bound address.
+struct Door {
     tcp: TcpListener,
     tls: Option<Tls>,
-    places: Places,
     shared: Arc<Shared>,
 }
 
@@ -71,11 +80,15 @@ struct Shared {
     tracked: Tracked,
     /// Their largest activation decides a connection's windows.
     models: Arc<Registry>,
+    /// Whether HTTP/1.1 is spoken as well.
+    http1: bool,
     router: Router,
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<Metrics>,
     requests: TaskTracker,
     handshake_timeout: Duration,
+    /// With a client that takes nothing of its answer.
+    patience: Duration,
 }
 
 /// A connection just accepted.
@@ -93,50 +106,68 @@ impl Listener {
         tls: Option<Tls>,
         app: &App,
         router: Router,
+        oip_router: Router,
     ) -> Result<Self> {
-        let tcp = TcpListener::bind(config.listen).await.map_err(|error| {
-            let message = format!("cannot listen on {}", config.listen);
-            Error::with_source(ErrorKind::Io, message, error)
-        })?;
         let requests = TaskTracker::new();
-        Ok(Self {
-            tcp,
-            tls,
-            places: Places::new(
-                config.max_connections.get().into(),
-                config.max_connections_per_address.get().into(),
-            ),
-            shared: Arc::new(Shared {
+        let shared = |router, http1| {
+            Arc::new(Shared {
                 tracked: Tracked {
                     requests: requests.clone(),
                     patience: config.answer_idle_timeout,
                 },
                 models: Arc::clone(&app.models),
+                http1,
                 router,
                 lifecycle: Arc::clone(&app.lifecycle),
                 metrics: Arc::clone(&app.metrics),
-                requests,
+                requests: requests.clone(),
                 handshake_timeout: config.handshake_timeout,
-            }),
+                patience: config.answer_idle_timeout,
+            })
+        };
+        let oip = match config.oip_listen {
+            None => None,
+            Some(address) => {
+                Some(Door::bind(address, tls.clone(), shared(oip_router, true)).await?)
+            }
+        };
+        Ok(Self {
+            main: Door::bind(config.listen, tls, shared(router, false)).await?,
+            oip,
+            places: Places::new(
+                config.max_connections.get().into(),
+                config.max_connections_per_address.get().into(),
+            ),
         })
     }
 
+    /// The address that phones use.
     pub(crate) fn local_addr(&self) -> Result<SocketAddr> {
-        self.tcp
-            .local_addr()
-            .map_err(|error| Error::with_source(ErrorKind::Io, "the socket has no address", error))
+        self.main.local_addr()
+    }
+
+    /// The address of the Open Inference Protocol.
+    pub(crate) fn oip_addr(&self) -> Result<Option<SocketAddr>> {
+        self.oip.as_ref().map(Door::local_addr).transpose()
     }
 
     /// The next connection that there is a place for; others are closed as they come, which a
     /// client takes as "finish on the device" at once. Dropping the future loses no connection.
     pub(crate) async fn accept(&self) -> Accepted {
         loop {
-            let (stream, peer) = match self.tcp.accept().await {
+            let (door, accepted) = match &self.oip {
+                None => (&self.main, self.main.tcp.accept().await),
+                Some(oip) => tokio::select! {
+                    accepted = self.main.tcp.accept() => (&self.main, accepted),
+                    accepted = oip.tcp.accept() => (oip, accepted),
+                },
+            };
+            let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     if !is_the_peers(&error) {
-                        self.shared.metrics.refused(Refusal::Accept);
+                        door.shared.metrics.refused(Refusal::Accept);
                         tokio::time::sleep(ACCEPT_REST).await;
                     }
                     continue;
@@ -147,13 +178,13 @@ impl Listener {
                     return Accepted {
                         stream,
                         peer,
-                        tls: self.tls.clone(),
+                        tls: door.tls.clone(),
                         place,
-                        shared: Arc::clone(&self.shared),
+                        shared: Arc::clone(&door.shared),
                     };
                 }
                 Err(refusal) => {
-                    self.shared.metrics.refused(refusal);
+                    door.shared.metrics.refused(refusal);
                     let reason = refusal.as_str();
                     tracing::warn!(%peer, reason, "closed a new connection: there are too many");
                 }
@@ -164,12 +195,27 @@ impl Listener {
     /// What answers the requests of every connection.
     #[cfg(feature = "internals")]
     pub(crate) fn router(&self) -> Router {
-        self.shared.router.clone()
+        self.main.shared.router.clone()
     }
 
-    /// Gives the address back; returns the requests still under way.
+    /// Gives the addresses back; returns the requests still under way.
     pub(crate) fn close(self) -> TaskTracker {
-        self.shared.requests.clone()
+        self.main.shared.requests.clone()
+    }
+}
+
+impl Door {
+    async fn bind(address: SocketAddr, tls: Option<Tls>, shared: Arc<Shared>) -> Result<Self> {
+        let tcp = TcpListener::bind(address).await.map_err(|error| {
+            Error::with_source(ErrorKind::Io, format!("cannot listen on {address}"), error)
+        })?;
+        Ok(Self { tcp, tls, shared })
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr> {
+        self.tcp
+            .local_addr()
+            .map_err(|error| Error::with_source(ErrorKind::Io, "the socket has no address", error))
     }
 }
 
@@ -206,7 +252,7 @@ impl Accepted {
             Some(tls) => {
                 let mut patience = pin!(patience);
                 let stream = tokio::select! {
-                    stream = tls.acceptor().accept(stream) => {
+                    stream = tls.acceptor(shared.http1).accept(stream) => {
                         stream.inspect_err(|_| shared.metrics.refused(Refusal::Tls))?
                     }
                     () = &mut patience => return Err(timed_out(&shared.metrics)),
@@ -233,7 +279,8 @@ where
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let preface = async {
-        if !read_preface(&mut reader).await? {
+        let other = read_preface(&mut reader).await?;
+        if other.is_some() && !shared.http1 {
             shared.metrics.refused(Refusal::NotHttp2);
             writer.write_all(HTTP2_ONLY).await?;
             writer.shutdown().await?;
@@ -242,14 +289,22 @@ where
             tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
             return Err(std::io::Error::other("the peer does not speak HTTP/2"));
         }
-        Ok(())
+        Ok(other)
     };
-    tokio::select! {
+    let other = tokio::select! {
         read = preface => read?,
         () = patience => return Err(timed_out(&shared.metrics)),
+    };
+    let _counted = shared.metrics.connection();
+    if let Some(begun) = other {
+        let reader = std::io::Cursor::new(begun).chain(reader);
+        let connection = http1::serve(reader, writer, peer, shared.router.clone(), leave);
+        let connection = shared.requests.track_future(connection);
+        return stall::carry(connection, shared.patience)
+            .await
+            .unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()));
     }
 
-    let _counted = shared.metrics.connection();
     let stream = tokio::io::join(PREFACE.chain(reader), writer);
     let router = TowerToHyperService::new(shared.router.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -290,18 +345,18 @@ fn certificate(stream: &TlsStream<TcpStream>) -> Option<[u8; HASH_BYTES]> {
     Some(Sha256::digest(leaf).into())
 }
 
-/// Whether the first bytes are HTTP/2's; stops at the first one that is not.
-async fn read_preface(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<bool> {
+/// Reads HTTP/2's first bytes; stops at the first one that is another's, and gives what was read.
+async fn read_preface(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; PREFACE.len()];
     let mut filled = 0;
     while filled < buffer.len() {
         let read = reader.read(&mut buffer[filled..]).await?;
         filled += read;
         if read == 0 || !PREFACE.starts_with(&buffer[..filled]) {
-            return Ok(false);
+            return Ok(Some(buffer[..filled].to_vec()));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 fn http(requests: Tracked, stream_window: u32) -> http2::Builder<Tracked> {
@@ -371,14 +426,17 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_whole_preface_is_http2() {
-        assert!(read_preface(&mut &PREFACE[..]).await.unwrap());
+        assert_eq!(read_preface(&mut &PREFACE[..]).await.unwrap(), None);
         for other in [
             &b"GET / HTTP/1.1\r\n\r\n"[..],
             b"PRI * HTTP/2.0\r\n",
             b"",
             b"\x16\x03\x01",
         ] {
-            assert!(!read_preface(&mut &other[..]).await.unwrap());
+            assert_eq!(
+                read_preface(&mut &*other).await.unwrap().as_deref(),
+                Some(other)
+            );
         }
     }
 

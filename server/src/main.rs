@@ -92,6 +92,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let server = Server::bind(config).await?;
     // Whoever closed standard output does not want to know; the log says it as well.
     let _ = writeln!(std::io::stdout(), "listening on {}", server.local_addr());
+    if let Some(addr) = server.oip_addr() {
+        let _ = writeln!(
+            std::io::stdout(),
+            "listening on {addr} for the Open Inference Protocol"
+        );
+    }
     let reloader = server.reloader();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let serving = server.run(async {

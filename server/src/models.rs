@@ -8,14 +8,16 @@ use dyno_core::bundle::{
     Bundle, CALIBRATION_FILE, Cut, GRAPH_FILE, MANIFEST_FILE, Manifest, WEIGHTS_FILE,
 };
 use dyno_core::pixels::Preprocess;
-use dyno_core::runtime::{TailOptions, give_back_free_memory};
+use dyno_core::runtime::give_back_free_memory;
 use dyno_core::{Error, ErrorKind, Result, TensorSpec, pack};
 use serde::Serialize;
 
 use crate::archive::Archive;
 use crate::batch::Line;
 use crate::config::Config;
-use crate::engine::{BundleEngine, TailEngine};
+use crate::engine::TailEngine;
+use crate::engines::Engines;
+use crate::oip;
 
 /// The files of a bundle that say what it is; its profile belongs to the machine that measured it.
 pub(crate) const BUNDLE_FILES: [&str; 4] =
@@ -58,17 +60,13 @@ impl Model {
 
     /// The model of the bundle that is in `folder` now, whatever is put there later. Blocking:
     /// hashes its files.
-    pub(crate) fn open(name: &str, folder: &Path, config: &Config) -> Result<Self> {
+    pub(crate) fn open(name: &str, folder: &Path, engines: &Engines) -> Result<Self> {
         check_name(name)?;
         check_files(folder)?;
-        let options = TailOptions {
-            threads: config.threads(),
-            idle_sessions: config.spans.get().into(),
-        };
-        let bundle = Arc::new(Bundle::open_pinned(folder)?);
+        let bundle = Bundle::open_pinned(folder)?;
         let folder = bundle.folder().to_owned();
-        let engine = BundleEngine::new(bundle, options, config.max_batch.get().into())?;
-        Self::new(name, Arc::new(engine), Some(&folder))
+        let engine = engines.open(name, bundle)?;
+        Self::new(name, engine, Some(&folder))
     }
 }
 
@@ -108,6 +106,7 @@ pub(crate) struct Limits {
     pub(crate) max_activation_bytes: usize,
     pub(crate) max_photo_bytes: usize,
     pub(crate) max_staged_photo_bytes: usize,
+    pub(crate) max_tensor_request_bytes: usize,
 }
 
 /// A folder that is not served, and why.
@@ -120,14 +119,14 @@ pub(crate) struct Refused {
 /// Opens every bundle in the configured folder. Blocking: hashes all their files.
 ///
 /// Fails if none can be served, or if one cannot and the configuration is strict.
-pub(crate) fn open_all(config: &Config) -> Result<(Vec<Model>, Vec<Refused>)> {
+pub(crate) fn open_all(config: &Config, engines: &Engines) -> Result<(Vec<Model>, Vec<Refused>)> {
     let mut models = Vec::new();
     let mut refused = Vec::new();
     for (name, folder) in sub_folders(&config.bundles)? {
         if !folder.join(MANIFEST_FILE).is_file() {
             continue;
         }
-        match Model::open(&name, &folder, config) {
+        match Model::open(&name, &folder, engines) {
             Ok(model) => models.push(model),
             Err(error) if config.strict => {
                 return Err(error.context(format!("bundle '{}'", name.escape_debug())));
@@ -254,6 +253,7 @@ impl Limits {
                 .unwrap_or(0),
             max_photo_bytes,
             max_staged_photo_bytes: staged.min(max_photo_bytes),
+            max_tensor_request_bytes: oip::max_request_bytes(&manifest.input),
         }
     }
 }
@@ -312,6 +312,10 @@ impl<'a> Metadata<'a> {
 mod tests {
     use super::*;
 
+    fn here() -> Engines {
+        Engines::of(&Config::new("bundles")).unwrap()
+    }
+
     #[test]
     fn names_are_plain() {
         for good in ["resnet18", "a", "yolox_nano-416.v2", &"n".repeat(64)] {
@@ -336,7 +340,7 @@ mod tests {
     fn a_folder_without_bundles_says_how_to_make_one() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("not-a-bundle")).unwrap();
-        let error = open_all(&Config::new(folder.path())).unwrap_err();
+        let error = open_all(&Config::new(folder.path()), &here()).unwrap_err();
         assert!(error.to_string().contains("dyno prepare"), "{error}");
     }
 
@@ -349,7 +353,7 @@ mod tests {
         for strict in [false, true] {
             let mut config = Config::new(folder.path());
             config.strict = strict;
-            let error = open_all(&config).unwrap_err();
+            let error = open_all(&config, &here()).unwrap_err();
             assert!(error.to_string().contains("broken"), "{error}");
         }
     }

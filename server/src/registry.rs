@@ -77,13 +77,6 @@ impl Registry {
         models.values().map(|model| model.newest.clone()).collect()
     }
 
-    /// Whether this is the newest version of a model that there is.
-    pub(crate) fn is_newest(&self, served: &Arc<Served>) -> bool {
-        let models = self.read();
-        let model = models.get(&served.model.name);
-        model.is_some_and(|model| Arc::ptr_eq(&model.newest, served))
-    }
-
     /// Puts a version in the place of the newest one, which is found by its hash for `keep` longer,
     /// or a new model beside the others. Gives back what is served no more.
     pub(crate) fn put(&self, served: Arc<Served>, keep: Duration) -> Vec<Arc<Served>> {

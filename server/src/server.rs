@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::drain::{self, Lifecycle, Phase};
+use crate::engines::Engines;
 use crate::hot_swap::{self, HotSwap, Looks};
 use crate::identity::Identity;
 use crate::listener::Listener;
@@ -17,7 +18,7 @@ use crate::metrics::{Metrics, MetricsPort};
 use crate::models::{self, Model, Refused};
 use crate::registry::Registry;
 use crate::reload::{self, POLL_INTERVAL, Reload, Reloader};
-use crate::routes::{App, router};
+use crate::routes::{App, oip_router, router};
 use crate::tls::Tls;
 
 /// A server that has its address and its models, and waits to be run.
@@ -51,6 +52,7 @@ pub struct Server {
     metrics_addr: Option<SocketAddr>,
     /// None where the models did not come from a folder.
     hot_swap: Option<Arc<HotSwap>>,
+    oip_addr: Option<SocketAddr>,
 }
 
 impl std::fmt::Debug for Server {
@@ -101,6 +103,11 @@ impl Server {
     /// The address of its metrics, if it has one.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics_addr
+    }
+
+    /// The address of the Open Inference Protocol, if it was to have one.
+    pub fn oip_addr(&self) -> Option<SocketAddr> {
+        self.oip_addr
     }
 
     /// Serves until `shutdown` resolves, then drains. Dropping the future stops at once.
@@ -191,17 +198,19 @@ impl Prepared {
         // What is quickly read first: bundles are hashed.
         let tls = tls(&config)?;
         let identity = Identity::of(&config)?;
-        let opening = config.clone();
-        let (opened, (models, refused)) = tokio::task::spawn_blocking(move || {
+        let engines = Arc::new(Engines::of(&config)?);
+        let (settings, made_here) = (config.clone(), Arc::clone(&engines));
+        let (looks, (models, refused)) = tokio::task::spawn_blocking(move || {
             // First: what changes while bundles are opened is noticed later.
-            let looks = hot_swap::look(&opening.bundles)?;
-            Ok::<_, Error>((looks, models::open_all(&opening)?))
+            let looks = hot_swap::look(&settings.bundles)?;
+            Ok::<_, Error>((looks, models::open_all(&settings, &made_here)?))
         })
         .await
         .map_err(|error| {
             Error::with_source(ErrorKind::Internal, "opening the bundles failed", error)
         })??;
-        Self::new(config, tls, identity, models, &refused, Some(opened))
+        let opened = Some((looks, engines));
+        Self::new(config, tls, identity, models, &refused, opened)
     }
 
     fn new(
@@ -210,12 +219,14 @@ impl Prepared {
         identity: Identity,
         models: Vec<Model>,
         refused: &[Refused],
-        opened: Option<Looks>,
+        opened: Option<(Looks, Arc<Engines>)>,
     ) -> Result<Self> {
         let (keys, jwt_keys) = identity.keys();
         let models = Arc::new(Registry::new(models, config.max_photo_bytes())?);
         let hot_swap = opened
-            .map(|opened| HotSwap::new(config.clone(), Arc::clone(&models), opened))
+            .map(|(looks, engines)| {
+                HotSwap::new(config.clone(), engines, Arc::clone(&models), looks)
+            })
             .map(Arc::new);
         let bundles = hot_swap
             .iter()
@@ -266,14 +277,19 @@ impl Prepared {
             hot_swap,
             reloads,
         } = self;
-        let listener = Listener::bind(&config, tls, &app, router(Arc::clone(&app))).await?;
+        let (all, oip) = (router(Arc::clone(&app)), oip_router(Arc::clone(&app)));
+        let listener = Listener::bind(&config, tls, &app, all, oip).await?;
         let local_addr = listener.local_addr()?;
+        let oip_addr = listener.oip_addr()?;
         let metrics_port = MetricsPort::bind(config.metrics_listen).await?;
         let metrics_addr = metrics_port
             .as_ref()
             .map(MetricsPort::local_addr)
             .transpose()?;
         tracing::info!("listening on {local_addr}");
+        if let Some(addr) = oip_addr {
+            tracing::info!("listening on {addr} for the Open Inference Protocol");
+        }
         if let Some(addr) = metrics_addr {
             tracing::info!("metrics on http://{addr}/metrics");
         }
@@ -287,6 +303,7 @@ impl Prepared {
             metrics_port,
             metrics_addr,
             hot_swap,
+            oip_addr,
         })
     }
 }

@@ -1,5 +1,8 @@
 //! A limit on clients that take nothing of their answer.
 //!
+//! With HTTP/1.1 a connection carries one request after another: the answer of the last one has been
+//! taken when the next one comes.
+//!
 //! Once an answer is there, HTTP/2 lets its client keep it waiting for as long as it likes: it
 //! need only grant no window, and go on answering pings. The future that carries a request would
 //! stay for as long, and a drain would wait for it.
@@ -10,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
@@ -36,15 +40,15 @@ impl Waiting {
 /// Runs what carries a request to the end of its answer; gives it up, and with it resets the
 /// stream, once its client has taken nothing of the answer for `patience`.
 ///
-/// Counts for answers that went through [`watch`], in the order of HTTP/2's server: it asks a body
+/// None then. Counts for answers that went through [`watch`], in the order of HTTP/2's server: it asks a body
 /// for more only when the client has room for it.
-pub(crate) async fn carry<F: Future>(request: F, patience: Duration) {
+pub(crate) async fn carry<F: Future>(request: F, patience: Duration) -> Option<F::Output> {
     let waiting = Waiting::default();
     let mut request = pin!(WAITING.scope(waiting.clone(), request));
     let mut timer = pin!(tokio::time::sleep(patience));
     std::future::poll_fn(|cx| {
-        if request.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(output) = request.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
         }
         let Some(since) = waiting.since() else {
             return Poll::Pending;
@@ -55,9 +59,10 @@ pub(crate) async fn carry<F: Future>(request: F, patience: Duration) {
         }
         timer.as_mut().poll(cx).map(|()| {
             tracing::debug!("a client took nothing of its answer: gave it up");
+            None
         })
     })
-    .await;
+    .await
 }
 
 /// Puts an answer under the limit of the [`carry`] that it is made in.
@@ -67,6 +72,14 @@ pub(crate) async fn watch(answer: Response) -> Response {
     };
     waiting.set(Some(Instant::now()));
     answer.map(|body| Body::new(Watched { body, waiting }))
+}
+
+/// Takes note of a request: from here on its client waits.
+pub(crate) async fn begin(request: Request) -> Request {
+    if let Ok(waiting) = WAITING.try_with(Waiting::clone) {
+        waiting.set(None);
+    }
+    request
 }
 
 /// A body that notes when it is asked for more, and when it has given some.

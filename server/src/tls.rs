@@ -43,9 +43,15 @@ impl Tls {
         Ok(Self(Arc::new(live)))
     }
 
-    /// For one handshake, with what was read last.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.current())
+    /// For one handshake, with what was read last; `http1` is for clients that may speak HTTP/1.1.
+    pub(crate) fn acceptor(&self, http1: bool) -> TlsAcceptor {
+        let current = self.0.current();
+        if !http1 {
+            return TlsAcceptor::from(current);
+        }
+        let mut config = ServerConfig::clone(&current);
+        config.alpn_protocols.push(b"http/1.1".to_vec());
+        TlsAcceptor::from(Arc::new(config))
     }
 
     pub(crate) fn reload(&self) -> Arc<dyn Reload> {

@@ -95,6 +95,8 @@ fn sample(name: &str, value: &str, which: usize) -> String {
         (_, "ADDR") => format!("127.0.0.1:{}", 10 + which),
         (_, "N" | "BYTES" | "MS") => (3 + which).to_string(),
         (_, "NAME") => format!("name-{which}"),
+        (_, "URL") => format!("grpc://127.0.0.1:{}", 10 + which),
+        (_, "PATTERN") => format!("tail{which}-{{model}}-{{cut}}"),
         (_, "TIME") => format!("{}s", 2 + which),
         _ => panic!("say here what a <{value}> of --{name} looks like"),
     }

@@ -11,6 +11,7 @@ mod draft;
 pub mod manifest;
 mod profile;
 mod references;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -28,6 +29,7 @@ pub(crate) use content::hex;
 pub use draft::{Draft, Progress, Step, WriteOptions};
 pub use manifest::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 pub use profile::Profile;
+pub use tail::{TailModel, TailPattern};
 pub use verify::{CutCheck, MAX_RELATIVE_ERROR, Verification, verify};
 
 use crate::graph::proto::{GraphProto, ModelProto};

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use ort::session::{NoSelectedOutputs, RunOptions};
 
@@ -27,6 +28,7 @@ pub struct Cancel(Arc<State>);
 #[derive(Default)]
 struct State {
     cancelled: AtomicBool,
+    deadline: Option<Instant>,
     running: Mutex<Option<Arc<RunOptions<NoSelectedOutputs>>>>,
 }
 
@@ -34,6 +36,7 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State")
             .field("cancelled", &self.cancelled)
+            .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
 }
@@ -42,6 +45,20 @@ impl Cancel {
     /// A flag that is not set.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A flag that is not set, for work that nobody waits for after `deadline`. It does not set
+    /// itself then: whoever waits does.
+    pub fn until(deadline: Instant) -> Self {
+        Self(Arc::new(State {
+            deadline: Some(deadline),
+            ..State::default()
+        }))
+    }
+
+    /// When nobody waits any more, if that is known: for those who have others work for them.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
     }
 
     /// Sets the flag and terminates the run under way, if there is one.

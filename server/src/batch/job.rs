@@ -108,6 +108,16 @@ pub(crate) struct Party {
     pub(crate) cancel: Cancel,
 }
 
+impl Party {
+    /// Of jobs with these deadlines.
+    pub(crate) fn until(deadlines: impl Iterator<Item = Instant>) -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            cancel: deadlines.max().map_or_else(Cancel::new, Cancel::until),
+        }
+    }
+}
+
 impl Client {
     /// Takes part in a run; false if it has gone already.
     pub(crate) fn join(&self, party: &Arc<Party>) -> bool {

@@ -33,10 +33,10 @@ impl Line {
         }
     }
 
-    /// What a request is expected to cost a worker, decoding included; nothing before the first.
-    pub(crate) fn cost(&self) -> Duration {
+    /// What a request is expected to cost a worker, decoding included; none before the first.
+    pub(crate) fn cost(&self) -> Option<Duration> {
         let cost_ms = *self.cost_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        Duration::from_secs_f64(cost_ms.unwrap_or(0.0) / 1e3)
+        cost_ms.map(|ms| Duration::from_secs_f64(ms / 1e3))
     }
 
     /// Learns what one has cost.

@@ -15,6 +15,10 @@ use crate::admission::Place;
 use crate::engine::BodyKind;
 use crate::metrics::Metrics;
 
+/// How long dropping the workers waits for what they are at, which nobody waits for any more: ONNX
+/// Runtime crashes if the process ends while it runs.
+const LAST_WORK: Duration = Duration::from_secs(3);
+
 /// A fixed number of workers on one queue; they end when this is dropped.
 pub(crate) struct Workers {
     shared: Arc<Shared>,
@@ -25,6 +29,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     state: Mutex<State>,
     news: Condvar,
+    ended: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +38,8 @@ struct State {
     /// What the jobs in the queue and on the workers are expected to cost, each when it came.
     backlog: Duration,
     is_closed: bool,
+    /// Workers that have not ended.
+    alive: usize,
 }
 
 /// What a request hands to the workers.
@@ -54,16 +61,24 @@ impl std::fmt::Debug for Workers {
 }
 
 impl Workers {
-    /// Starts `count` workers on threads of the async runtime's, which must be there.
+    /// Starts `count` workers, each a thread of its own: those of the async runtime's would keep the paused
+    /// clock of tests from moving.
     pub(crate) fn start(count: usize, metrics: Arc<Metrics>) -> Self {
         let shared = Arc::new(Shared {
             metrics,
             state: Mutex::default(),
             news: Condvar::new(),
+            ended: Condvar::new(),
         });
         for _ in 0..count {
-            let shared = Arc::clone(&shared);
-            tokio::task::spawn_blocking(move || shared.work());
+            let worker = Arc::clone(&shared);
+            let name = "dyno-worker".to_owned();
+            let thread = std::thread::Builder::new().name(name);
+            shared.state().alive += 1;
+            if let Err(error) = thread.spawn(move || worker.work()) {
+                shared.state().alive -= 1;
+                tracing::error!(%error, "cannot start a worker");
+            }
         }
         Self { shared, count }
     }
@@ -95,7 +110,7 @@ impl Workers {
         let (reply, answer) = oneshot::channel();
         let client = Client::default();
         let now = Instant::now();
-        let cost = line.cost();
+        let cost = line.cost().unwrap_or_default();
         let job = Job {
             line,
             stage: Stage::Body(body, kind),
@@ -125,8 +140,18 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.shared.state().is_closed = true;
+        let mut state = self.shared.state();
+        state.is_closed = true;
         self.shared.news.notify_all();
+        let until = Instant::now() + LAST_WORK;
+        while state.alive > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.shared.ended.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -178,6 +203,8 @@ impl Shared {
                 Some(Work::Run { jobs, to }) => self.run(jobs, to),
             }
         }
+        self.state().alive -= 1;
+        self.ended.notify_all();
     }
 
     /// Waits for work; none once there will be no more. Dropped jobs answer as they go.
@@ -231,7 +258,7 @@ impl Shared {
 
     fn run(&self, jobs: Vec<Job>, to: usize) {
         let started = Instant::now();
-        let party = Arc::new(Party::default());
+        let party = Arc::new(Party::until(jobs.iter().map(|job| job.deadline)));
         let mut inputs: Vec<Activation> = Vec::with_capacity(jobs.len());
         let mut running: Vec<Job> = Vec::with_capacity(jobs.len());
         for mut job in jobs {

@@ -288,7 +288,7 @@ impl Metrics {
         self.in_flight.set(clamped(load.in_flight));
         self.queue_depth.set(clamped(app.admission.queued()));
         self.in_flight_limit.set(clamped(load.capacity));
-        self.ready.set(app.lifecycle.is_ready().into());
+        self.ready.set(app.is_ready().into());
         let models = app.models.all();
         for served in &models {
             self.know(&served.model.name);

@@ -19,9 +19,10 @@ pub(crate) async fn live() -> Response {
     json(StatusCode::OK, &json!({ "live": true }))
 }
 
-/// 200 once every model is warm, 503 before that and from the start of a drain.
+/// 200 once every model is warm and its engine can run it, 503 before that and from the start of a
+/// drain.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response {
-    let ready = app.lifecycle.is_ready();
+    let ready = app.is_ready();
     let status = if ready {
         StatusCode::OK
     } else {

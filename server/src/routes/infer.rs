@@ -11,7 +11,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use dyno_core::bundle::BundleHash;
-use dyno_core::{Error, ErrorKind, TensorSpec};
+use dyno_core::{ErrorKind, Tensor, TensorSpec};
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ pub(super) async fn infer(
     request: Request,
 ) -> Response {
     let arrived = Instant::now();
-    let mut response = match app.version(name, request.headers()) {
+    let response = match app.version(name, request.headers()) {
         Ok(served) => {
             record.details().model = Some(served.model.name.clone());
             run(&app, &served, &record, request, arrived)
@@ -53,6 +53,11 @@ pub(super) async fn infer(
         }
         Err(failure) => failure.into_response(),
     };
+    with_load(&app, response)
+}
+
+/// Says how busy the server is, unless the answer does already.
+pub(super) fn with_load(app: &App, mut response: Response) -> Response {
     if !response.headers().contains_key(LOAD)
         && let Ok(load) = HeaderValue::from_str(&app.admission.load().header())
     {
@@ -92,14 +97,33 @@ async fn run(
         kind,
         deadline,
     };
-    let done = app
-        .admission
-        .run(work)
-        .await
-        .map_err(|error| outdated(app, served, error))?;
+    let done = compute(app, served, record, work, received.elapsed).await?;
     let payload = answer.encode(&done.outputs, served.model.engine.manifest())?;
+    Ok((
+        done.headers,
+        payload.into_response(&served.model.name, hash, done.timing),
+    )
+        .into_response())
+}
+
+/// What a request has come to: the model's outputs, and what its answer says besides them.
+pub(super) struct Computed {
+    pub(super) outputs: Vec<Tensor>,
+    pub(super) timing: Timing,
+    pub(super) headers: [(HeaderName, String); 3],
+}
+
+/// From a body, which took `receive` to come, to outputs.
+pub(super) async fn compute(
+    app: &App,
+    served: &Served,
+    record: &Record,
+    work: Work,
+    receive: Duration,
+) -> Result<Computed, Failure> {
+    let done = app.admission.run(work).await?;
     let timing = Timing {
-        receive: received.elapsed,
+        receive,
         unpack: done.times.unpack,
         queue: done.times.queue,
         infer: done.times.infer,
@@ -113,36 +137,21 @@ async fn run(
     drop(details);
     let load = app.admission.load();
     done.place.leave();
-    Ok((
-        [
+    Ok(Computed {
+        outputs: done.outputs,
+        timing,
+        headers: [
             (SERVER_TIMING, timing.server_timing()),
             (LOAD, load.header()),
-            (BUNDLE, hash.to_string()),
+            (BUNDLE, served.model.engine.manifest().hash.to_string()),
         ],
-        payload.into_response(&served.model.name, hash, timing),
-    )
-        .into_response())
+    })
 }
 
 /// Bytes of the tensors that cross a cut.
 fn unpacked_bytes(engine: &dyn TailEngine, cut: usize) -> Option<usize> {
     let cut = engine.manifest().cuts.get(cut)?;
     Some(cut.tensors.iter().map(TensorSpec::bytes).sum())
-}
-
-/// The failure of a version that has been replaced. Tails that were not built before cannot be once
-/// its files are deleted: its clients then hear what they would have heard without it.
-fn outdated(app: &App, served: &Arc<Served>, error: Error) -> Failure {
-    let files = [ErrorKind::Runtime, ErrorKind::Io, ErrorKind::InvalidBundle];
-    if !files.contains(&error.kind()) || app.models.is_newest(served) {
-        return error.into();
-    }
-    let model = &served.model.name;
-    tracing::warn!(model, bundle = served.hash(), %error, "a version that was replaced cannot run");
-    Failure::of(
-        ErrorKind::BundleMismatch,
-        "this server has a newer bundle of the model",
-    )
 }
 
 /// What the headers ask for.
@@ -157,6 +166,7 @@ struct Ask {
 
 impl Ask {
     fn read(headers: &HeaderMap, hash: &BundleHash, limits: Limits) -> Result<Self, Failure> {
+        no_encoding(headers)?;
         let kind = body_kind(headers)?;
         check_bundle(headers, hash, kind)?;
         let deadline = deadline(headers)?;
@@ -171,14 +181,18 @@ impl Ask {
     }
 }
 
-fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Failure> {
+pub(super) fn no_encoding(headers: &HeaderMap) -> Result<(), Failure> {
     if let Some(encoding) = single(headers, &CONTENT_ENCODING)?
         && !encoding.eq_ignore_ascii_case("identity")
     {
         return Err(unsupported(
-            "a content-encoding is not taken: activations and photos are compressed already",
+            "a content-encoding is not taken: send the body as it is",
         ));
     }
+    Ok(())
+}
+
+fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Failure> {
     let media = single(headers, &CONTENT_TYPE)?.unwrap_or_default();
     let media = media.split(';').next().unwrap_or_default().trim();
     if media.eq_ignore_ascii_case(PACKED_TYPE) {
@@ -197,7 +211,11 @@ fn body_kind(headers: &HeaderMap) -> Result<BodyKind, Failure> {
     }
 }
 
-fn check_bundle(headers: &HeaderMap, hash: &BundleHash, kind: BodyKind) -> Result<(), Failure> {
+pub(super) fn check_bundle(
+    headers: &HeaderMap,
+    hash: &BundleHash,
+    kind: BodyKind,
+) -> Result<(), Failure> {
     let Some(theirs) = single(headers, &BUNDLE)? else {
         return if kind == BodyKind::Packed {
             Err(invalid(
@@ -218,7 +236,7 @@ fn check_bundle(headers: &HeaderMap, hash: &BundleHash, kind: BodyKind) -> Resul
     Ok(())
 }
 
-fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+pub(super) fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     let Some(text) = single(headers, &DEADLINE_MS)? else {
         return Ok(None);
     };
@@ -235,6 +253,7 @@ fn length(headers: &HeaderMap, limits: Limits, kind: BodyKind) -> Result<usize, 
         BodyKind::Packed => limits.max_activation_bytes,
         BodyKind::Photo => limits.max_photo_bytes,
         BodyKind::StagedPhoto => limits.max_staged_photo_bytes,
+        BodyKind::Tensor => limits.max_tensor_request_bytes,
     };
     content_length(headers, limit)
 }

@@ -4,6 +4,7 @@ mod guard;
 pub(crate) mod health;
 mod infer;
 mod models;
+mod oip;
 mod probe;
 
 use std::sync::Arc;
@@ -98,6 +99,12 @@ impl App {
             .inspect_err(|_| self.metrics.shed(Shed::QueueWait))
     }
 
+    /// Whether requests for every model would be answered.
+    pub(crate) fn is_ready(&self) -> bool {
+        let can_run = |served: &Arc<Served>| served.model.engine.is_ready();
+        self.lifecycle.is_ready() && self.models.all().iter().all(can_run)
+    }
+
     /// The model that a path names, in its newest version.
     fn model(&self, name: Result<Path<String>, PathRejection>) -> Result<Arc<Served>, Failure> {
         name.ok()
@@ -133,14 +140,23 @@ fn no_such_model() -> Failure {
 /// Everything the server answers. In paths a model is called `model`: that is what the guard goes by
 /// when it keeps clients from models that are not for them.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::metadata))
         .route("/v1/models/{model}/bundle", get(models::download))
         .route("/v1/models/{model}/infer", post(infer::infer))
         .route("/v1/probe", post(probe::probe))
-        .route(health::LIVE, get(health::live))
-        .route(health::READY, get(health::ready))
+        .merge(oip::routes());
+    layered(routes, app)
+}
+
+/// What there is at the address of the Open Inference Protocol.
+pub(crate) fn oip_router(app: Arc<App>) -> Router {
+    layered(oip::routes(), app).layer(middleware::map_request(stall::begin))
+}
+
+fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes
         .fallback(async || Failure::of(ErrorKind::NotFound, "there is no such path here"))
         .method_not_allowed_fallback(async || {
             Failure::new(

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dyno_server::{Config, Reloader, Server};
+use dyno_server::{Config, MetricsListen, Reloader, Server};
 use reqwest::{Client, Response};
 use tokio::sync::oneshot;
 
@@ -20,6 +20,7 @@ pub struct Bed {
     base: String,
     client: Client,
     pub reloader: Reloader,
+    metrics: String,
     _stop: oneshot::Sender<()>,
 }
 
@@ -37,10 +38,15 @@ impl Bed {
         config.max_in_flight = NonZeroU16::new(64);
         config.reload_interval = Duration::ZERO;
         config.keep_old_versions = FOR_EVER;
+        // A busy machine is no reason to refuse: tests tell refusals from losses.
+        config.max_queue_wait = Some(FOR_EVER);
+        config.max_deadline = FOR_EVER;
+        config.metrics_listen = MetricsListen::At("127.0.0.1:0".parse().unwrap());
         configure(&mut config);
         let server = Server::bind(config).await.unwrap();
         let base = format!("http://{}", server.local_addr());
         let reloader = server.reloader();
+        let metrics = format!("http://{}/metrics", server.metrics_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(server.run(async {
             let _ = stopped.await;
@@ -50,6 +56,7 @@ impl Bed {
             base,
             client: client(),
             reloader,
+            metrics,
             _stop: stop,
         };
         until(async || bed.is_ready().await).await;
@@ -78,6 +85,17 @@ impl Bed {
         let header = answer.headers()["dyno-bundle"].to_str().unwrap().to_owned();
         assert_eq!(json(answer).await["hash"], header.as_str());
         Some(header)
+    }
+
+    /// How many bundles were refused, by the server's metrics.
+    pub async fn refused(&self) -> u64 {
+        let client = Client::builder().http1_only().no_proxy().build().unwrap();
+        let metrics = client.get(&self.metrics).send().await.unwrap();
+        let text = metrics.text().await.unwrap();
+        let series = "dyno_reload_failures_total{what=\"bundles\"} ";
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix(series));
+        count.unwrap().parse().unwrap()
     }
 
     pub async fn until_hash(&self, name: &str, hash: Option<&str>) {

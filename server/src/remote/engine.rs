@@ -1,0 +1,211 @@
+//! A [`TailEngine`] whose tails another server runs.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use dyno_core::bundle::{Bundle, Manifest, TailPattern};
+use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::{Error, ErrorKind, Result};
+use futures_util::future::try_join_all;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::client::Remote;
+use super::tail::Tail;
+use crate::engine::TailEngine;
+
+/// How often the other server is asked which tails it has.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a worker that waits for an answer looks whether anybody still wants it.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Has the tails of one model run by another inference server, over gRPC.
+///
+/// Ready for as long as that server says that it has a tail of this model; a request that comes in at
+/// a cut whose tail it lacks is refused.
+#[derive(Debug)]
+pub struct RemoteEngine {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Kept for its folder too: downloads are of the version that was opened.
+    bundle: Bundle,
+    /// Name of the tail behind each cut.
+    names: Vec<String>,
+    remote: Arc<Remote>,
+    /// The tails that are there, by cut.
+    tails: Mutex<Vec<Option<Arc<Tail>>>>,
+}
+
+impl RemoteEngine {
+    /// An engine for `model`, whose tails have the names of `pattern` there. Call it in a tokio
+    /// runtime, which it keeps asking in for as long as it lives.
+    pub(crate) fn new(
+        model: &str,
+        bundle: Bundle,
+        remote: Arc<Remote>,
+        pattern: &TailPattern,
+    ) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|error| {
+            Error::with_source(
+                ErrorKind::Internal,
+                "a remote engine needs a runtime",
+                error,
+            )
+        })?;
+        let manifest = bundle.manifest();
+        let names: Vec<_> = (0..manifest.last_cut())
+            .map(|cut| pattern.of(model, &manifest.hash, cut))
+            .collect();
+        let shared = Arc::new(Shared {
+            tails: Mutex::new(vec![None; names.len()]),
+            bundle,
+            names,
+            remote,
+        });
+        runtime.spawn(keep_checking(Arc::downgrade(&shared)));
+        Ok(Self { shared, runtime })
+    }
+}
+
+impl TailEngine for RemoteEngine {
+    fn manifest(&self) -> &Manifest {
+        self.shared.bundle.manifest()
+    }
+
+    /// One call for each activation, all at once: whether they become a batch is for the other server
+    /// to say.
+    fn run(&self, inputs: Vec<Activation>, _to: usize, cancel: &Cancel) -> Result<TailRun> {
+        let started = std::time::Instant::now();
+        let deadline = cancel.deadline().map(Into::into);
+        let calls = inputs
+            .into_iter()
+            .map(|input| self.shared.call(input, deadline));
+        let outputs = self.runtime.block_on(async {
+            tokio::select! {
+                outputs = try_join_all(calls) => outputs,
+                () = cancelled(cancel) => Err(Error::new(
+                    ErrorKind::Cancelled,
+                    "the inference was cancelled",
+                )),
+            }
+        })?;
+        Ok(TailRun {
+            outputs,
+            elapsed: started.elapsed(),
+        })
+    }
+
+    /// Looks for the tails. A server that is not there yet is no failure: this one is not ready
+    /// until it is.
+    fn warm_up(&self, _cancel: &Cancel) -> Result<()> {
+        self.runtime.block_on(self.shared.check());
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.shared.tails().iter().any(Option::is_some)
+    }
+}
+
+impl Shared {
+    async fn call(&self, input: Activation, deadline: Option<Instant>) -> Result<Activation> {
+        let tail = self.tail(input.cut)?;
+        let request = tail.request(&input)?;
+        let answer = self
+            .remote
+            .infer(request, tail.answer_bytes(), deadline)
+            .await?;
+        let outputs = tail.outputs(&answer, input)?;
+        Ok(Activation::new(self.bundle.manifest().last_cut(), outputs))
+    }
+
+    fn tail(&self, cut: usize) -> Result<Arc<Tail>> {
+        let tails = self.tails();
+        if let Some(Some(tail)) = tails.get(cut) {
+            return Ok(Arc::clone(tail));
+        }
+        let there: Vec<_> = (0..tails.len())
+            .filter(|&cut| tails[cut].is_some())
+            .map(|cut| cut.to_string())
+            .collect();
+        if there.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "the server behind this one is not ready: finish on the device, or try again later",
+            ));
+        }
+        Err(Error::new(
+            ErrorKind::UnsupportedActivation,
+            format!(
+                "there is no tail behind cut {cut} here: there are those behind cuts {}",
+                there.join(", ")
+            ),
+        ))
+    }
+
+    /// Asks which tails there are, and takes those that fit.
+    async fn check(&self) {
+        let ready = self.remote.is_ready().await.unwrap_or(false);
+        for (cut, name) in self.names.iter().enumerate() {
+            let found = if ready {
+                self.find(cut, name).await
+            } else {
+                Ok(None)
+            };
+            let found = found.unwrap_or_else(|error| {
+                tracing::warn!(tail = name, %error, "a tail is left out");
+                None
+            });
+            let mut tails = self.tails();
+            let Some(known) = tails.get_mut(cut) else {
+                continue;
+            };
+            if known.is_some() != found.is_some() {
+                let server = self.remote.address();
+                tracing::info!(server, tail = name, there = found.is_some(), "tail engine");
+            }
+            *known = found;
+        }
+    }
+
+    async fn find(&self, cut: usize, name: &str) -> Result<Option<Arc<Tail>>> {
+        if !self.remote.has(name).await? {
+            return Ok(None);
+        }
+        if let Some(known) = self.tails().get(cut).cloned().flatten() {
+            return Ok(Some(known));
+        }
+        let (Some(described), Some(row)) = (
+            self.remote.describe(name).await?,
+            self.bundle.manifest().cuts.get(cut),
+        ) else {
+            return Ok(None);
+        };
+        Tail::fit(name, &described, row, self.bundle.manifest()).map(|tail| Some(Arc::new(tail)))
+    }
+
+    fn tails(&self) -> std::sync::MutexGuard<'_, Vec<Option<Arc<Tail>>>> {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Checks for as long as there is an engine.
+async fn keep_checking(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(CHECK_INTERVAL).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.check().await;
+    }
+}
+
+async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(CANCEL_INTERVAL).await;
+    }
+}
