@@ -26,11 +26,10 @@ demo: setup ## Prepare the shipped model, serve it, run photos over links of fal
 test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
 	$(CARGO) build -p dyno-cli -p dyno-server --bins
 	$(CARGO) test --workspace
-	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack oip
+	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack
 	@scripts/bindgen.sh --check
 	@scripts/test-kotlin.sh
 	@scripts/test-swift.sh
-	@scripts/test-oip.sh
 	@scripts/skipped.sh
 
 lint: ## Formatting and clippy
@@ -46,7 +45,7 @@ test-kotlin: setup ## Compile the Kotlin for JVM and Android, and test it agains
 test-swift: setup ## Build and test the Swift package (on Debian it makes a folder with Debian 13's Swift; needs root)
 	@scripts/test-swift.sh
 
-test-oip: setup ## Try the Open Inference Protocol with tritonclient and MLServer (from PyPI)
+test-oip: setup ## Try the Open Inference Protocol with tritonclient and MLServer (from PyPI; not part of test)
 	@scripts/test-oip.sh
 
 bench: setup ## Criterion benchmarks

@@ -15,6 +15,8 @@ for target in "${@:-${all[@]}}"; do
   echo "fuzzing $target"
   mkdir -p "fuzz/corpus/$target" "fuzz/seeds/$target"
   # The first folder takes what is found; seeds are only read.
-  cargo +nightly fuzz run "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+  features=()
+  case $target in router | headers | oip) features=(--features server) ;; esac
+  cargo +nightly fuzz run "${features[@]}" "$target" "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
     -max_total_time="${SECONDS_EACH:-60}"
 done
