@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use dyno_core::bundle::{Bundle, Draft, WriteOptions};
 use dyno_core::pixels::PreprocessFile;
-use dyno_core::runtime::{Activation, Cancel, SpanOptions, SpanStore, TailOptions, TailStore};
+use dyno_core::runtime::{Activation, Cancel, TailOptions, TailStore};
 use dyno_core::{Tensor, TensorData};
 
 /// Activations in a batch.
@@ -62,11 +62,6 @@ fn check(model: &Path, every: usize) {
     let folder = tempfile::tempdir().unwrap();
     let bundle = prepare(model, &folder.path().join("model"));
     let last = bundle.manifest().last_cut();
-    let one = SpanOptions {
-        threads: 1,
-        capacity: 1,
-    };
-    let single = SpanStore::new(bundle.clone(), one).unwrap();
     let options = TailOptions {
         threads: 1,
         idle_sessions: usize::MAX,
@@ -97,7 +92,6 @@ fn check(model: &Path, every: usize) {
             assert_close(output, alone, from);
         }
     }
-    drop(single);
 }
 
 fn assert_close(one: Activation, other: Activation, from: usize) {

@@ -74,12 +74,10 @@ impl Queue {
         let last = line.engine.manifest().last_cut();
         let junction = line.engine.junction();
         let cut = match junction {
-            Some(junction) if start >= junction && !first.is_due(now) => {
+            Some(junction) if start == junction && !first.is_due(now) => {
                 let full = self.waiting(&line, |at| at == start) >= line.engine.batch_limit(start);
                 let upstream = self.cuts(&line).filter(|&at| at < junction).min();
-                upstream
-                    .filter(|_| start == junction && !full)
-                    .unwrap_or(start)
+                upstream.filter(|_| !full).unwrap_or(start)
             }
             _ => start,
         };
