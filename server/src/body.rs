@@ -95,10 +95,15 @@ fn broke_off(error: &axum::Error, got: usize) -> Failure {
 }
 
 fn too_slow(got: usize, length: usize) -> Failure {
+    let text = if got < length {
+        format!("the body came too slowly: {got} of {length} bytes in time")
+    } else {
+        format!("the body's {length} bytes came, but its stream was not ended in time")
+    };
     Failure::new(
         StatusCode::REQUEST_TIMEOUT,
         ErrorKind::DeadlineExceeded,
-        format!("the body came too slowly: {got} of {length} bytes in time"),
+        text,
     )
 }
 
@@ -165,6 +170,16 @@ mod tests {
             let failure = read(pieces(&["ab", "c"]), length).await.unwrap_err();
             assert_eq!(failure.kind(), ErrorKind::InvalidArgument);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_there_but_not_ended_is_said_to_be() {
+        let all = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"abc"))]);
+        let failure = read(Body::from_stream(all.chain(stream::pending())), 3)
+            .await
+            .unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::DeadlineExceeded);
+        assert!(failure.text.contains("not ended"), "{failure:?}");
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer");
 pub(crate) struct Failure {
     status: StatusCode,
     kind: ErrorKind,
-    text: String,
+    pub(crate) text: String,
     /// When to come back.
     retry_after: Option<Duration>,
 }

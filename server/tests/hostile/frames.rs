@@ -37,7 +37,9 @@ async fn a_million_frames_of_one_byte_are_read_or_refused() {
     let before = server.held();
     let mut raw = Raw::connect(server.addr).await;
     raw.send(photo_head(1, &pieces.to_string())).await;
-    raw.flood(&one, pieces).await;
+    // Who reads them all has to see an end, too.
+    raw.flood(&one, pieces - 1).await;
+    raw.send(frame(DATA, END_STREAM, 1, b"x")).await;
     let seen = raw.answer().await;
     // What it costs while it lasts: as much as the frames that wait to be read, which are bounded.
     let peak_kib = server.peak_kib();
