@@ -28,6 +28,7 @@ head -c "$bytes" /dev/zero > "$work/body"
 # start NAME COMMAND...: its address in $work/NAME.
 start() {
     name=$1; shift
+    : > "$work/$name.out"
     taskset -c "$server_core" "$@" > "$work/$name.out" &
     pids="$pids $!"
     for _ in $(seq 100); do
