@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use dyno_core::bundle::{Bundle, TailModel, TailPattern};
+use dyno_core::bundle::{Bundle, TailBatch, TailModel, TailPattern};
 use dyno_core::{ElementType, TensorSpec};
 
 /// The one version that is written: a changed bundle has another hash, and so another name.
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let bundle = Bundle::open(&args.bundle)?;
     for &cut in &args.cuts {
-        let tail = bundle.tail_model(cut)?;
+        let tail = bundle.tail_model(cut, TailBatch::One)?;
         let name = args.name.of(model, &bundle.manifest().hash, cut);
         let config = config(&name, &tail).with_context(|| format!("cut {cut}"))?;
         let model_folder = args.out.join(&name);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use common::{OUTPUTS, PACKED, assert_error, client, until};
-use dyno_core::bundle::{Bundle, Draft, TailPattern, WriteOptions};
+use dyno_core::bundle::{Bundle, Draft, TailBatch, TailPattern, WriteOptions};
 use dyno_core::pack::Packer;
 use dyno_core::pixels::PreprocessFile;
 use dyno_core::runtime::{Activation, Cancel, SpanOptions, SpanStore, environment};
@@ -74,7 +74,7 @@ struct Tail {
 
 impl Tail {
     fn new(bundle: &Bundle, cut: usize) -> Self {
-        let model = bundle.tail_model(cut).unwrap();
+        let model = bundle.tail_model(cut, TailBatch::One).unwrap();
         let describe = |spec: &dyno_core::TensorSpec| TensorMetadata {
             name: spec.name.clone(),
             datatype: "FP32".into(),

@@ -29,7 +29,7 @@ pub(crate) use content::hex;
 pub use draft::{Draft, Progress, Step, WriteOptions};
 pub use manifest::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 pub use profile::Profile;
-pub use tail::{TailModel, TailPattern};
+pub use tail::{TailBatch, TailModel, TailPattern};
 pub use verify::{CutCheck, MAX_RELATIVE_ERROR, Verification, verify};
 
 use crate::graph::proto::{GraphProto, ModelProto};
@@ -169,25 +169,6 @@ impl Bundle {
                 ),
             )
         })
-    }
-
-    /// The tail at a cut as an ONNX model of its own, for whoever runs it without this crate. Its inputs
-    /// have the names and shapes of the cut's tensors; its weights lie in files of the bundle's folder.
-    /// With `together` the first dimension of inputs and outputs is open, as in a server's batches.
-    ///
-    /// Fails with [`ErrorKind::InvalidArgument`] if there is no such cut or nothing behind it, and with
-    /// [`ErrorKind::UnsupportedModel`] if it cannot take several activations together.
-    pub fn tail_onnx(&self, cut: usize, together: bool) -> Result<Vec<u8>> {
-        let mut tail = self.span_model(cut, self.manifest.last_cut())?;
-        if together {
-            tail = crate::graph::batch::open(&tail).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::UnsupportedModel,
-                    format!("the tail behind cut {cut} takes one activation at a time"),
-                )
-            })?;
-        }
-        Ok(tail.proto.encode_to_vec())
     }
 
     /// The nodes between two cuts as a model of their own.

@@ -87,26 +87,46 @@ impl FromStr for TailPattern {
     }
 }
 
+/// How many activations a tail runs at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TailBatch {
+    /// One: every shape is fixed.
+    One,
+    /// Any number, stacked along the first dimension, which is open.
+    Any,
+}
+
 /// The steps behind a cut as a model.
 #[derive(Debug, Clone)]
 pub struct TailModel {
     /// ONNX, its weights inside.
     pub onnx: Vec<u8>,
-    /// What it takes: the tensors of the cut that its steps read, by name.
+    /// What it takes: the tensors of the cut that its steps read, by name. Shapes are those of one
+    /// activation.
     pub inputs: Vec<TensorSpec>,
     /// What it gives: the model's outputs, by name, but for those that are tensors of the cut
-    /// already.
+    /// already. Shapes are those of one activation.
     pub outputs: Vec<TensorSpec>,
 }
 
 impl Bundle {
-    /// The tail behind a cut. Reads its weights from the bundle's file.
+    /// The tail behind a cut, for whoever runs it without this crate. Reads its weights from the bundle's
+    /// file.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if there is no such cut or nothing behind it, and with
-    /// [`ErrorKind::UnsupportedModel`] if it is beyond the 2 GiB of an ONNX file.
-    pub fn tail_model(&self, cut: usize) -> Result<TailModel> {
+    /// [`ErrorKind::UnsupportedModel`] if it is beyond the 2 GiB of an ONNX file, or cannot take several
+    /// activations together and is to.
+    pub fn tail_model(&self, cut: usize, batch: TailBatch) -> Result<TailModel> {
         let last = self.manifest().last_cut();
         let mut span = self.span_model(cut, last)?;
+        if batch == TailBatch::Any {
+            span = crate::graph::batch::open(&span).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::UnsupportedModel,
+                    format!("the tail behind cut {cut} takes one activation at a time"),
+                )
+            })?;
+        }
         let outputs: Vec<TensorSpec> = self
             .cut(last)?
             .tensors

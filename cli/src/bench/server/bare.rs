@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use dyno_core::TensorSpec;
-use dyno_core::bundle::Bundle;
+use dyno_core::bundle::{Bundle, TailBatch};
 use dyno_core::runtime::environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
@@ -224,7 +224,12 @@ struct Tail {
 
 impl Tail {
     fn new(bundle: &Bundle, cut: usize, batch: usize) -> Result<Self> {
-        let model = bundle.tail_onnx(cut, batch > 1)?;
+        let together = if batch > 1 {
+            TailBatch::Any
+        } else {
+            TailBatch::One
+        };
+        let tail = bundle.tail_model(cut, together)?;
         let environment = environment()?;
         let builder = || -> ort::Result<Session> {
             Session::builder(environment)?
@@ -232,23 +237,12 @@ impl Tail {
                 .with_intra_threads(1)?
                 .with_inter_threads(1)?
                 .with_intra_op_spinning(false)?
-                .with_config_entry(
-                    "session.model_external_initializers_file_folder_path",
-                    bundle.folder().to_string_lossy(),
-                )?
-                .commit_from_memory(&model)
+                .commit_from_memory(&tail.onnx)
         };
         let session = builder()?;
-        let names: Vec<String> = session
-            .inputs()
+        let inputs = tail
+            .inputs
             .iter()
-            .map(|i| i.name().to_owned())
-            .collect();
-        let inputs = bundle
-            .cut(cut)?
-            .tensors
-            .iter()
-            .filter(|spec| names.contains(&spec.name))
             .map(|spec| Ok((spec.name.clone(), sample(spec, batch)?)))
             .collect::<Result<_>>()?;
         Ok(Self { session, inputs })
