@@ -43,6 +43,10 @@ use tokio::task::JoinHandle;
 const NOT_FOUND: u8 = 5;
 const DEADLINE_EXCEEDED: u8 = 4;
 const INTERNAL: u8 = 13;
+/// What `MLServer` 1.7 answers for a model that it lacks.
+const UNKNOWN: u8 = 2;
+const NOT_FOUND_BY_MLSERVER: &str =
+    "Unexpected <class 'mlserver.errors.ModelNotFound'>: Model a with version  not found";
 
 /// The shipped model, prepared as `shapes12` in a folder of bundles.
 fn bundles() -> (tempfile::TempDir, Bundle) {
@@ -149,7 +153,11 @@ struct Script {
     /// Answers are typed instead of raw.
     typed: AtomicBool,
     /// Status instead of an answer to `ModelInfer`.
-    refuse: Mutex<Option<u8>>,
+    refuse: Mutex<Option<(u8, &'static str)>>,
+    /// Status for a tail that is not there.
+    missing: Mutex<Option<(u8, &'static str)>>,
+    /// How often it was asked whether it is ready.
+    checks: AtomicUsize,
     /// Inferences never end.
     hang: AtomicBool,
     arrived: Notify,
@@ -219,13 +227,18 @@ impl StandIn {
         let message = body.slice(5..);
         let ready = !self.script.unready.load(Ordering::SeqCst);
         match method.as_str() {
-            "/ServerReady" => good(&ServerReadyResponse { ready }),
+            "/ServerReady" => {
+                self.script.checks.fetch_add(1, Ordering::SeqCst);
+                good(&ServerReadyResponse { ready })
+            }
             "/ModelReady" => {
                 let asked = ModelReadyRequest::decode(message).unwrap();
                 if self.tails.contains_key(&asked.name) {
                     good(&ModelReadyResponse { ready })
                 } else {
-                    bad(NOT_FOUND, "no such model")
+                    let missing = *self.script.missing.lock().unwrap();
+                    let (status, text) = missing.unwrap_or((NOT_FOUND, "no such model"));
+                    bad(status, text)
                 }
             }
             "/ModelMetadata" => {
@@ -246,8 +259,8 @@ impl StandIn {
                     self.script.arrived.notify_one();
                     std::future::pending::<()>().await;
                 }
-                if let Some(status) = *self.script.refuse.lock().unwrap() {
-                    return bad(status, "secret detail");
+                if let Some((status, text)) = *self.script.refuse.lock().unwrap() {
+                    return bad(status, text);
                 }
                 let asked = ModelInferRequest::decode(message).unwrap();
                 let typed = self.script.typed.load(Ordering::SeqCst);
@@ -416,17 +429,21 @@ async fn failures_there_are_told_apart_and_told_to_nobody() {
     let edge = edge(folder.path(), Some(address)).await;
     until(async || edge.is_ready().await).await;
     let body = packed(&Arc::new(bundle), 0);
-    for (status, code, kind) in [
-        (8, 503, "overloaded"),
-        (NOT_FOUND, 503, "overloaded"),
-        (DEADLINE_EXCEEDED, 504, "deadline_exceeded"),
-        (INTERNAL, 500, "runtime"),
-        (3, 500, "runtime"),
+    let secret = "secret detail";
+    for (status, said, code, kind) in [
+        (8, secret, 503, "overloaded"),
+        (NOT_FOUND, secret, 503, "overloaded"),
+        (UNKNOWN, NOT_FOUND_BY_MLSERVER, 503, "overloaded"),
+        (UNKNOWN, secret, 500, "runtime"),
+        (DEADLINE_EXCEEDED, secret, 504, "deadline_exceeded"),
+        (INTERNAL, secret, 500, "runtime"),
+        (3, secret, 500, "runtime"),
     ] {
-        *stand_in.script.refuse.lock().unwrap() = Some(status);
+        *stand_in.script.refuse.lock().unwrap() = Some((status, said));
         let answer = edge.ask(body.clone()).send().await.unwrap();
         let text = assert_error(answer, code, kind).await;
         assert!(!text.contains("secret"), "{text}");
+        assert!(!text.contains("mlserver"), "{text}");
     }
     *stand_in.script.refuse.lock().unwrap() = None;
     edge.outputs(body.clone()).await;
@@ -476,6 +493,47 @@ async fn readiness_follows_the_other_server() {
     let _serving = stand_in.serve(address).await;
     until(async || edge.is_ready().await).await;
     edge.outputs(body).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_as_it_was_is_logged_once() {
+    let (folder, bundle) = bundles();
+    let stand_in = StandIn::new(&bundle, &[0]);
+    let script = &stand_in.script;
+    *script.missing.lock().unwrap() = Some((INTERNAL, "out of order"));
+    let (address, serving) = stand_in.serve("127.0.0.1:0".parse().unwrap()).await;
+    let written = tempfile::NamedTempFile::new().unwrap();
+    let log = tracing_subscriber::fmt()
+        .with_writer(Arc::new(written.reopen().unwrap()))
+        .finish();
+    // The process's, for checks are made on several threads; other tests have other addresses.
+    tracing::subscriber::set_global_default(log).unwrap();
+    let server = format!("grpc://{address}");
+    let lines = |text: &str| {
+        let log = std::fs::read_to_string(written.path()).unwrap();
+        let about = log.lines().filter(|line| line.contains(&server));
+        about.filter(|line| line.contains(text)).count()
+    };
+    // A check has ended when the next has begun.
+    let whole_check = async || {
+        let before = script.checks.load(Ordering::SeqCst);
+        until(async || script.checks.load(Ordering::SeqCst) > before + 1).await;
+    };
+
+    let edge = edge(folder.path(), Some(address)).await;
+    until(async || edge.is_ready().await).await;
+    whole_check().await;
+    assert_eq!(lines("out of order"), bundle.manifest().last_cut() - 1);
+
+    *script.missing.lock().unwrap() = Some((UNKNOWN, NOT_FOUND_BY_MLSERVER));
+    whole_check().await;
+    assert_eq!(lines("ModelNotFound"), 0);
+
+    serving.abort();
+    until(async || !edge.is_ready().await).await;
+    let _serving = stand_in.serve(address).await;
+    until(async || edge.is_ready().await).await;
+    assert_eq!(lines("does not answer"), 1);
 }
 
 #[tokio::test]

@@ -145,10 +145,14 @@ impl Remote {
         match self.call(method, request, MESSAGE_OVERHEAD).await {
             Ok(answer) => Ok(Some(answer)),
             // Triton says that a model it lacks is no valid argument to ask about.
-            Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
+            Err(status) if status.code() == Code::InvalidArgument || lacks_model(&status) => {
                 Ok(None)
             }
-            Err(status) => Err(self.error(&status)),
+            // For the log, not for clients: the engine asks again and again, and says it once.
+            Err(status) => Err(Error::new(
+                ErrorKind::Runtime,
+                format!("{method}: {:?}: {}", status.code(), told(&status)),
+            )),
         }
     }
 
@@ -198,11 +202,15 @@ impl Remote {
     fn error(&self, status: &Status) -> Error {
         let (kind, text) = match status.code() {
             // A model that is gone now was there when it was last asked for.
-            Code::Unavailable | Code::ResourceExhausted | Code::NotFound => (
-                ErrorKind::Overloaded,
-                "the server behind this one has no room or cannot be reached: finish on the \
+            code if matches!(code, Code::Unavailable | Code::ResourceExhausted)
+                || lacks_model(status) =>
+            {
+                (
+                    ErrorKind::Overloaded,
+                    "the server behind this one has no room or cannot be reached: finish on the \
                  device, or try again later",
-            ),
+                )
+            }
             Code::DeadlineExceeded | Code::Cancelled => (
                 ErrorKind::DeadlineExceeded,
                 "the server behind this one did not answer in time",
@@ -212,9 +220,24 @@ impl Remote {
         tracing::warn!(
             server = self.address,
             code = ?status.code(),
-            message = %status.message().chars().take(256).collect::<String>().escape_debug(),
+            message = told(status),
             "a call to the tail engine failed"
         );
         Error::new(kind, text)
     }
+}
+
+/// Whether a status says that there is no such model. `MLServer` calls that unknown, and names its own error.
+fn lacks_model(status: &Status) -> bool {
+    match status.code() {
+        Code::NotFound => true,
+        Code::Unknown => status.message().contains("ModelNotFound"),
+        _ => false,
+    }
+}
+
+/// What a status says, on one line of the log.
+fn told(status: &Status) -> String {
+    let start: String = status.message().chars().take(256).collect();
+    start.escape_debug().to_string()
 }

@@ -1,5 +1,6 @@
 //! A [`TailEngine`] whose tails another server runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -36,8 +37,28 @@ struct Shared {
     /// Name of the tail behind each cut.
     names: Vec<String>,
     remote: Arc<Remote>,
-    /// The tails that are there, by cut.
-    tails: Mutex<Vec<Option<Arc<Tail>>>>,
+    /// By cut.
+    tails: Mutex<Vec<Standing>>,
+    /// Whether the other server did not answer when it was last asked.
+    silent: AtomicBool,
+}
+
+/// How a tail stands, when it was last asked for.
+#[derive(Debug)]
+enum Standing {
+    Missing,
+    /// Of no use, and why.
+    LeftOut(String),
+    There(Arc<Tail>),
+}
+
+impl Standing {
+    fn tail(&self) -> Option<&Arc<Tail>> {
+        match self {
+            Self::There(tail) => Some(tail),
+            Self::Missing | Self::LeftOut(_) => None,
+        }
+    }
 }
 
 impl RemoteEngine {
@@ -61,7 +82,8 @@ impl RemoteEngine {
             .map(|cut| pattern.of(model, &manifest.hash, cut))
             .collect();
         let shared = Arc::new(Shared {
-            tails: Mutex::new(vec![None; names.len()]),
+            tails: Mutex::new(names.iter().map(|_| Standing::Missing).collect()),
+            silent: AtomicBool::new(false),
             bundle,
             names,
             remote,
@@ -107,7 +129,10 @@ impl TailEngine for RemoteEngine {
     }
 
     fn is_ready(&self) -> bool {
-        self.shared.tails().iter().any(Option::is_some)
+        self.shared
+            .tails()
+            .iter()
+            .any(|standing| standing.tail().is_some())
     }
 }
 
@@ -125,11 +150,11 @@ impl Shared {
 
     fn tail(&self, cut: usize) -> Result<Arc<Tail>> {
         let tails = self.tails();
-        if let Some(Some(tail)) = tails.get(cut) {
+        if let Some(tail) = tails.get(cut).and_then(Standing::tail) {
             return Ok(Arc::clone(tail));
         }
         let there: Vec<_> = (0..tails.len())
-            .filter(|&cut| tails[cut].is_some())
+            .filter(|&cut| tails[cut].tail().is_some())
             .map(|cut| cut.to_string())
             .collect();
         if there.is_empty() {
@@ -147,37 +172,58 @@ impl Shared {
         ))
     }
 
-    /// Asks which tails there are, and takes those that fit.
+    /// Asks which tails there are, and takes those that fit. What has not changed since it was last asked
+    /// is not logged again.
     async fn check(&self) {
-        let ready = self.remote.is_ready().await.unwrap_or(false);
+        let ready = self.ask_whether_ready().await;
         for (cut, name) in self.names.iter().enumerate() {
             let found = if ready {
                 self.find(cut, name).await
             } else {
                 Ok(None)
             };
-            let found = found.unwrap_or_else(|error| {
-                tracing::warn!(tail = name, %error, "a tail is left out");
-                None
-            });
+            let now = match found {
+                Ok(Some(tail)) => Standing::There(tail),
+                Ok(None) => Standing::Missing,
+                Err(error) => Standing::LeftOut(error.to_string()),
+            };
             let mut tails = self.tails();
-            let Some(known) = tails.get_mut(cut) else {
+            let Some(before) = tails.get_mut(cut) else {
                 continue;
             };
-            if known.is_some() != found.is_some() {
-                let server = self.remote.address();
-                tracing::info!(server, tail = name, there = found.is_some(), "tail engine");
+            let server = self.remote.address();
+            if before.tail().is_some() != now.tail().is_some() {
+                let there = now.tail().is_some();
+                tracing::info!(server, tail = name, there, "tail engine");
             }
-            *known = found;
+            if let Standing::LeftOut(why) = &now
+                && !matches!(before, Standing::LeftOut(known) if known == why)
+            {
+                tracing::warn!(server, tail = name, error = why, "a tail is left out");
+            }
+            *before = now;
         }
+    }
+
+    async fn ask_whether_ready(&self) -> bool {
+        let answer = self.remote.is_ready().await;
+        let was_silent = self.silent.swap(answer.is_err(), Ordering::Relaxed);
+        answer.unwrap_or_else(|error| {
+            // Once, whatever the reasons: they differ from one attempt to the next.
+            if !was_silent {
+                let server = self.remote.address();
+                tracing::warn!(server, %error, "the tail engine does not answer");
+            }
+            false
+        })
     }
 
     async fn find(&self, cut: usize, name: &str) -> Result<Option<Arc<Tail>>> {
         if !self.remote.has(name).await? {
             return Ok(None);
         }
-        if let Some(known) = self.tails().get(cut).cloned().flatten() {
-            return Ok(Some(known));
+        if let Some(known) = self.tails().get(cut).and_then(Standing::tail) {
+            return Ok(Some(Arc::clone(known)));
         }
         let (Some(described), Some(row)) = (
             self.remote.describe(name).await?,
@@ -188,7 +234,7 @@ impl Shared {
         Tail::fit(name, &described, row, self.bundle.manifest()).map(|tail| Some(Arc::new(tail)))
     }
 
-    fn tails(&self) -> std::sync::MutexGuard<'_, Vec<Option<Arc<Tail>>>> {
+    fn tails(&self) -> std::sync::MutexGuard<'_, Vec<Standing>> {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
