@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
-.PHONY: help setup build demo test lint bindgen test-kotlin test-swift test-oip bench fuzz fuzz-seeds android-libs ios-libs \
+.PHONY: help setup build demo test lint bindgen test-kotlin test-swift test-oip h2spec bench fuzz fuzz-seeds android-libs ios-libs \
 	xcframework check-deploy phone-checks check-android check-ios arm64 deny clean
 
 help: ## List the commands
@@ -30,6 +30,7 @@ test: setup lint ## Run every test; real models and photos too where DYNO_TEST_D
 	@scripts/bindgen.sh --check
 	@scripts/test-kotlin.sh
 	@scripts/test-swift.sh
+	@scripts/test-oip.sh
 	@scripts/skipped.sh
 
 lint: ## Formatting and clippy
@@ -45,8 +46,11 @@ test-kotlin: setup ## Compile the Kotlin for JVM and Android, and test it agains
 test-swift: setup ## Build and test the Swift package (on Debian it makes a folder with Debian 13's Swift; needs root)
 	@scripts/test-swift.sh
 
-test-oip: setup ## Try the Open Inference Protocol with tritonclient and MLServer (from PyPI; not part of test)
+test-oip: setup ## Try the Open Inference Protocol with tritonclient and MLServer (from PyPI; needs Python 3.11 or 3.12)
 	@scripts/test-oip.sh
+
+h2spec: setup ## The conformance tests of HTTP/2 against the server (needs Go, to build them)
+	@scripts/h2spec.sh
 
 bench: setup ## Criterion benchmarks
 	$(CARGO) bench --workspace --features dyno-core/internals

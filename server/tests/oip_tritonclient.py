@@ -47,7 +47,6 @@ def main(oip, phones):
     (given,), (taken,) = about["inputs"], about["outputs"]
     (version,) = about["versions"]
     assert client.is_model_ready(MODEL, version) and not client.is_model_ready(MODEL, "1")
-    print(f"{about['name']} {version[:12]}: {given} -> {taken}")
 
     pixels, png = picture(*given["shape"][2:])
     tensor = ((pixels / np.float32(255) - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1)[None]
@@ -79,7 +78,6 @@ def main(oip, phones):
             assert got.shape == tuple(taken["shape"]) and got.dtype == np.float32
             np.testing.assert_allclose(got, expected, atol=1e-4, rtol=1e-4)
             assert got.argmax() == expected.argmax()
-            print(f"bytes in: {binary_in}, outputs asked for: {asked is not None}: as /v1 answers")
 
     client.infer(MODEL, [sent], timeout=5_000_000)
     refused(lambda: client.infer(MODEL, [sent], timeout=1), "")
@@ -97,7 +95,6 @@ def main(oip, phones):
     asked = [triton.InferRequestedOutput(taken["name"], class_count=3)]
     refused(lambda: client.infer(MODEL, [sent], outputs=asked), "classification")
     assert client.is_server_live()
-    print("tritonclient: all as expected")
 
 
 if __name__ == "__main__":
