@@ -9,4 +9,4 @@ fi
 if [ "$(id -u)" != 0 ] || [ ! -e /dev/net/tun ]; then
   echo "skipped: tests over emulated links (they need root, network namespaces and /dev/net/tun)"
 fi
-echo "not part of this: longer fuzzing (make fuzz), deploy/ (make check-deploy), phone builds and 64-bit Arm (make phone-checks), dependency checks (make deny), benchmarks (make bench)"
+echo "not part of this: longer fuzzing (make fuzz), conformance of HTTP/2 (make h2spec), deploy/ (make check-deploy), phone builds and 64-bit Arm (make phone-checks), dependency checks (make deny), benchmarks (make bench)"
