@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// The bundle's folder.
     #[arg(long)]
     bundle: PathBuf,
-    /// Cuts whose tails are run, by chance.
+    /// Cuts whose tails are run, by turns.
     #[arg(long, value_delimiter = ',')]
     cuts: Vec<usize>,
     /// Activations in one run.
@@ -174,7 +174,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let time = Duration::try_from_secs_f64(args.seconds)?;
     let rates = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..args.threads.max(1))
-            .map(|thread| {
+            .map(|_| {
                 let bundle = &bundle;
                 scope.spawn(move || {
                     let mut tails = args
@@ -182,7 +182,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                         .iter()
                         .map(|&cut| Tail::new(bundle, cut, args.batch))
                         .collect::<Result<Vec<Tail>>>()?;
-                    rate(&mut tails, time, thread as u64)
+                    rate(&mut tails, time)
                 })
             })
             .collect();
@@ -196,22 +196,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     })
 }
 
-/// Runs a second, of tails taken by chance.
-fn rate(tails: &mut [Tail], time: Duration, seed: u64) -> Result<f64> {
+/// Runs a second, of every tail by turns: whole rounds only, or which tails came often would decide.
+fn rate(tails: &mut [Tail], time: Duration) -> Result<f64> {
     for tail in tails.iter_mut() {
         for _ in 0..WARM_UP_RUNS {
             tail.run()?;
         }
     }
-    let mut random = Random::new(seed);
-    let (start, mut runs) = (Instant::now(), 0u64);
+    let (start, mut runs) = (Instant::now(), 0usize);
     while start.elapsed() < time {
-        let chosen = random.below(tails.len());
-        tails
-            .get_mut(chosen)
-            .context("there is no tail to run")?
-            .run()?;
-        runs += 1;
+        for tail in tails.iter_mut() {
+            tail.run()?;
+        }
+        runs += tails.len();
     }
     Ok(runs as f64 / start.elapsed().as_secs_f64())
 }
