@@ -1,6 +1,9 @@
 # The commands of this repository; `make help` lists them. CI runs the same ones.
 
 CARGO ?= cargo
+# The feature that is tested and not built by default; scripts that `test` runs name it too, or all would be built twice.
+TESTED := dyno-server/otlp
+INTERNALS := dyno-core/internals,dyno-server/internals
 DEMO_BUNDLE := .dyno/bundles/shapes12
 
 .PHONY: help setup build demo test lint bindgen test-kotlin test-swift test-oip h2spec bench fuzz fuzz-seeds android-libs ios-libs \
@@ -24,8 +27,8 @@ demo: setup ## Prepare the shipped model, serve it, run photos over links of fal
 	$(CARGO) run -q -p dyno-cli -- demo --bundle $(DEMO_BUNDLE) --photos models/samples
 
 test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
-	$(CARGO) build -p dyno-cli -p dyno-server --bins
-	$(CARGO) test --workspace
+	$(CARGO) build -p dyno-cli -p dyno-server --bins --features $(TESTED)
+	$(CARGO) test --workspace --features $(TESTED)
 	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack
 	@scripts/bindgen.sh --check
 	@scripts/test-kotlin.sh
@@ -35,7 +38,8 @@ test: setup lint ## Run every test; real models and photos too where DYNO_TEST_D
 
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features dyno-core/internals,dyno-server/internals -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features $(INTERNALS),$(TESTED) -- -D warnings
+	$(CARGO) clippy --workspace --lib --bins --features $(INTERNALS) -- -D warnings
 
 bindgen: setup ## Write the generated Kotlin and Swift again, from the bindings
 	@scripts/bindgen.sh

@@ -15,7 +15,7 @@ esac
 
 # The whole workspace, as the tests are built: with fewer packages cargo would choose other features
 # and build the dependencies anew.
-$CARGO build -q --workspace --lib --bins
+$CARGO build -q --workspace --lib --bins --features dyno-server/otlp
 target=${CARGO_TARGET_DIR:-target}/debug
 case "$(uname -s)" in
   Darwin) library=$target/libdyno_sdk.dylib ;;

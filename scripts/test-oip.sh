@@ -125,7 +125,7 @@ install
 scripts/setup.sh
 export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$PWD/.dyno/onnxruntime/libonnxruntime.so}
 # The whole workspace, as the tests are built: with fewer packages cargo would build dependencies anew.
-$CARGO build -q --workspace --bins
+$CARGO build -q --workspace --bins --features dyno-server/otlp
 bin=${CARGO_TARGET_DIR:-target}/debug
 "$bin/dyno" prepare models/shapes12.onnx --out "$scratch/bundles/shapes12" \
   --preprocess models/shapes12.toml --quiet >/dev/null

@@ -18,6 +18,7 @@ const DEFAULT_PHOTO_BYTES: NonZeroU32 = NonZeroU32::MIN.saturating_add((16 << 20
 const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(1023);
 const DEFAULT_PER_ADDRESS: NonZeroU16 = NonZeroU16::MIN.saturating_add(63);
 const DEFAULT_MAX_DEADLINE: Duration = Duration::from_secs(10);
+const DEFAULT_OTLP_SAMPLE: f64 = 1.0;
 const DEFAULT_HANDSHAKE: Duration = Duration::from_secs(5);
 const DEFAULT_BODY_IDLE: Duration = Duration::from_secs(5);
 const DEFAULT_BODY_TOTAL: Duration = Duration::from_secs(30);
@@ -205,6 +206,21 @@ pub struct Config {
     )]
     pub tail_model: TailPattern,
 
+    /// Address of a collector that takes traces (OTLP over HTTP, usually port 4318); needs a build with
+    /// the feature `otlp` [default: what `OTEL_EXPORTER_OTLP_ENDPOINT` says, or none]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "DYNO_OTLP_ENDPOINT",
+        hide_env_values = true
+    )]
+    pub otlp_endpoint: Option<String>,
+
+    /// Part of the requests, from 0 to 1, that are traced although no trace brings them along
+    #[arg(long, value_name = "RATIO", env = "DYNO_OTLP_SAMPLE", hide_env_values = true,
+          default_value_t = DEFAULT_OTLP_SAMPLE, value_parser = parse_ratio)]
+    pub otlp_sample: f64,
+
     /// Refuse to start if any bundle cannot be served, instead of leaving it out
     #[arg(long, env = "DYNO_STRICT", hide_env_values = true)]
     pub strict: bool,
@@ -315,6 +331,8 @@ impl Config {
             client_compute_ms_per_s: None,
             tail_engine: None,
             tail_model: TailPattern::default(),
+            otlp_endpoint: None,
+            otlp_sample: DEFAULT_OTLP_SAMPLE,
             strict: false,
             workers: None,
             threads: None,
@@ -379,6 +397,19 @@ impl Config {
                 ErrorKind::InvalidArgument,
                 "signed tokens need both --jwt-keys and --jwt-audience: without an audience, \
                  tokens for other services of the same backend would be let in",
+            )),
+        }
+    }
+
+    /// Fails with [`ErrorKind::InvalidArgument`] if traces are asked of a build that has none.
+    #[cfg(not(feature = "otlp"))]
+    pub(crate) fn check_traces(&self) -> Result<()> {
+        match self.otlp_endpoint {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "this dyno-server was built without traces, which --otlp-endpoint asks for: build it \
+                 with --features otlp",
             )),
         }
     }
@@ -501,6 +532,14 @@ pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("'{text}' is not a rate: write a number from 0.001 to 1e12"))
 }
 
+/// A part of a whole, from 0 to 1.
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok();
+    ratio
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or_else(|| format!("'{text}' is not a part of all: write a number from 0 to 1"))
+}
+
 /// Whether there is a wait for the next request at this rate that anybody waits.
 pub(crate) fn is_rate(rate: f64) -> bool {
     (1e-3..=1e12).contains(&rate)
@@ -536,6 +575,16 @@ mod tests {
         }
         for (text, rate) in [("0.5", 0.5), ("100", 100.0), ("1e6", 1e6)] {
             assert_eq!(parse_rate(text), Ok(rate));
+        }
+    }
+
+    #[test]
+    fn ratios_that_make_no_sense_are_refused() {
+        for text in ["", "-0.1", "1.1", "NaN", "inf", "10%"] {
+            assert!(parse_ratio(text).is_err(), "{text}");
+        }
+        for (text, ratio) in [("0", 0.0), ("0.01", 0.01), ("1", 1.0)] {
+            assert_eq!(parse_ratio(text), Ok(ratio));
         }
     }
 

@@ -25,6 +25,8 @@ mod metrics;
 mod models;
 mod observe;
 mod oip;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod places;
 mod registry;
 mod reload;

@@ -6,6 +6,8 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(feature = "otlp")]
+use std::time::Duration;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -18,7 +20,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use crate::correlation::{ClientRequestId, TraceParent};
 use crate::errors::Failure;
 use crate::identity::ClientId;
-use crate::metrics::{AuthFailure, Ended, Metrics};
+use crate::metrics::{self, AuthFailure, Metrics};
+#[cfg(feature = "otlp")]
+use crate::otlp::{Context, Ended, Tracer};
+#[cfg(feature = "otlp")]
+use crate::routes::health::{LIVE, READY};
 use crate::timing::{Timing, millis};
 
 /// Carries the id that the log has, in every answer.
@@ -56,13 +62,22 @@ impl Record {
     }
 }
 
+/// Who hears of every request that has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Observer {
+    pub(crate) metrics: Arc<Metrics>,
+    /// None where nobody takes traces.
+    #[cfg(feature = "otlp")]
+    pub(crate) tracer: Option<Arc<Tracer>>,
+}
+
 /// The outermost layer.
 pub(crate) async fn observe(
-    State(metrics): State<Arc<Metrics>>,
+    State(observer): State<Observer>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut line = Line::new(&request, metrics);
+    let mut line = Line::new(&request, observer);
     request.extensions_mut().insert(line.record.clone());
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_| {
@@ -100,23 +115,77 @@ struct Line {
     started: Instant,
     status: Option<StatusCode>,
     kind: Option<ErrorKind>,
-    metrics: Arc<Metrics>,
+    observer: Observer,
+    /// If the request is traced.
+    #[cfg(feature = "otlp")]
+    span: Option<(Context, SystemTime)>,
 }
 
 impl Line {
-    fn new(request: &Request, metrics: Arc<Metrics>) -> Self {
+    fn new(request: &Request, observer: Observer) -> Self {
+        let parent = TraceParent::of(request.headers());
+        #[cfg(feature = "otlp")]
+        let span = observer.tracer.as_ref().and_then(|tracer| {
+            let is_probe = matches!(request.uri().path(), LIVE | READY);
+            Some((tracer.begin(parent, is_probe)?, SystemTime::now()))
+        });
         Self {
             id: next_id(),
             client_id: ClientRequestId::of(request.headers()),
-            parent: TraceParent::of(request.headers()),
+            parent,
+            #[cfg(feature = "otlp")]
+            span,
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
             record: Record::default(),
             started: Instant::now(),
             status: None,
             kind: None,
-            metrics,
+            observer,
         }
+    }
+
+    fn trace_id(&self) -> Option<String> {
+        #[cfg(feature = "otlp")]
+        if let Some((context, _)) = &self.span {
+            return Some(context.trace_id());
+        }
+        self.parent.map(TraceParent::trace_id)
+    }
+
+    /// Of the server's own span, if the request is traced.
+    #[cfg(feature = "otlp")]
+    fn span_id(&self) -> Option<String> {
+        self.span.map(|(context, _)| context.span_id())
+    }
+
+    #[cfg(not(feature = "otlp"))]
+    #[allow(clippy::unused_self, reason = "has one with traces")]
+    fn span_id(&self) -> Option<String> {
+        None
+    }
+
+    /// Hands the request to the exporter if it is traced.
+    #[cfg(feature = "otlp")]
+    fn export(&self, kind: Option<ErrorKind>, total: Duration, details: &Details) {
+        let (Some(tracer), Some((context, began))) = (&self.observer.tracer, self.span) else {
+            return;
+        };
+        tracer.end(Ended {
+            context,
+            request_id: self.id.clone(),
+            method: self.method.clone(),
+            route: self.route.clone(),
+            began: (began, self.started),
+            total,
+            status: self.status,
+            kind,
+            model: details.model.clone(),
+            cut: details.cut,
+            batch: details.batch,
+            bytes: details.bytes,
+            timing: details.timing,
+        });
     }
 }
 
@@ -130,7 +199,7 @@ impl Drop for Line {
         };
         let total = self.started.elapsed();
         let route = self.route.as_ref().map(MatchedPath::as_str);
-        self.metrics.request(&Ended {
+        self.observer.metrics.request(&metrics::Ended {
             route,
             model: details.model.as_deref(),
             status: self.status,
@@ -142,14 +211,17 @@ impl Drop for Line {
         });
         let key = details.key.as_ref().map(ClientId::as_str);
         if let Some(reason) = details.not_let_in {
-            self.metrics.auth_failure(reason);
+            self.observer.metrics.auth_failure(reason);
             let reason = reason.as_str();
             tracing::warn!(target: AUDIT, request_id = %self.id, key, route, reason, "not let in");
         }
+        #[cfg(feature = "otlp")]
+        self.export(kind, total, &details);
         tracing::info!(
             request_id = %self.id,
             client_request_id = self.client_id.as_ref().map(ClientRequestId::as_str),
-            trace_id = self.parent.map(TraceParent::trace_id),
+            trace_id = self.trace_id(),
+            span_id = self.span_id(),
             method = %self.method,
             route,
             key,

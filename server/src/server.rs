@@ -129,6 +129,8 @@ impl Server {
         let _metrics = metrics_port
             .map(|port| AbortOnDropHandle::new(tokio::spawn(port.serve(Arc::clone(&app)))));
         let lifecycle = Arc::clone(&app.lifecycle);
+        #[cfg(feature = "otlp")]
+        let exporting = app.tracer.as_ref().and_then(|tracer| tracer.start());
         // Ends with this future, whatever ends that.
         let mut background = JoinSet::new();
         background.spawn(reload::watch(reloads, reloader.clone(), POLL_INTERVAL));
@@ -171,7 +173,12 @@ impl Server {
         }
         lifecycle.enter(Phase::Closing);
         let requests = listener.close();
-        drain::finish(connections, &requests, config.drain_timeout).await?;
+        let finished = drain::finish(connections, &requests, config.drain_timeout).await;
+        #[cfg(feature = "otlp")]
+        if let Some(exporting) = exporting {
+            exporting.finish().await;
+        }
+        finished?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -235,7 +242,7 @@ impl Prepared {
         let reloads: Vec<_> = files.collect();
         let metrics = Metrics::new(reloads.iter().cloned().chain(bundles).collect());
         let lifecycle = Arc::new(Lifecycle::new());
-        let app = App::new(&config, identity, models, lifecycle, metrics);
+        let app = App::new(&config, identity, models, lifecycle, metrics)?;
         let app = Arc::new(app);
 
         tracing::info!(

@@ -1,6 +1,6 @@
 //! Where a request's time went, and how busy the server was: the numbers that clients plan with.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -17,6 +17,18 @@ pub(crate) struct Timing {
     pub(crate) infer: Duration,
     /// What it cost a worker: decoding, and its share of those runs.
     pub(crate) compute: Duration,
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code))]
+    pub(crate) moments: Moments,
+}
+
+/// When the stages were, for traces.
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code))]
+pub(crate) struct Moments {
+    /// Decoding began.
+    pub(crate) unpack: Option<Instant>,
+    /// From the first run to the end of the last.
+    pub(crate) run: Option<(Instant, Instant)>,
 }
 
 /// The same, for JSON answers.

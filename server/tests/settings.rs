@@ -97,6 +97,7 @@ fn sample(name: &str, value: &str, which: usize) -> String {
         (_, "NAME") => format!("name-{which}"),
         (_, "URL") => format!("grpc://127.0.0.1:{}", 10 + which),
         (_, "PATTERN") => format!("tail{which}-{{model}}-{{cut}}"),
+        (_, "RATIO") => format!("0.{}", 1 + which),
         (_, "TIME") => format!("{}s", 2 + which),
         _ => panic!("say here what a <{value}> of --{name} looks like"),
     }

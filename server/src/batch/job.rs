@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::line::Line;
 use crate::admission::Place;
 use crate::engine::BodyKind;
+use crate::timing::Moments;
 
 /// What is left of a request once it has been run.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub(crate) struct Times {
     pub(crate) share: Duration,
     /// Activations in its last run.
     pub(crate) batch: usize,
+    pub(crate) moments: Moments,
 }
 
 /// A request with the workers.

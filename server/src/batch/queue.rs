@@ -18,6 +18,10 @@ pub(crate) struct Queue(VecDeque<Job>);
 
 /// What a worker is to do.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a worker has one at a time, on its stack"
+)]
 pub(crate) enum Work {
     /// Turn its body into an activation.
     Decode(Job),

@@ -240,6 +240,7 @@ impl Shared {
         let decoded = guarded(|| job.line.engine.decode(&body, kind));
         drop(body);
         job.waiting = Instant::now();
+        job.times.moments.unpack = Some(started);
         job.times.unpack = job.waiting.saturating_duration_since(started);
         match decoded {
             Ok(activation) => {
@@ -292,6 +293,8 @@ impl Shared {
                     job.times.infer += elapsed;
                     job.times.share += share;
                     job.times.batch = count;
+                    let first = job.times.moments.run.map_or(started, |(first, _)| first);
+                    job.times.moments.run = Some((first, ended));
                     job.waiting = ended;
                     self.proceed(job, output);
                 }

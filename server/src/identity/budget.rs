@@ -256,6 +256,7 @@ mod tests {
             queue: Duration::from_secs(9),
             infer: Duration::from_secs(9),
             compute: Duration::from_millis(ms),
+            ..Timing::default()
         }
     }
 

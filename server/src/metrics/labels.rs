@@ -80,6 +80,21 @@ words! {
     }
 }
 
+#[cfg(feature = "otlp")]
+words! {
+    /// Why a span was not exported.
+    Lost {
+        /// Requests end faster than their traces leave.
+        QueueFull = "queue_full",
+        /// The collector could not be reached, or had no room for long.
+        Undelivered = "undelivered",
+        /// The collector would not have it.
+        Refused = "refused",
+        /// Its request ended when the server was about to.
+        Stopping = "stopping",
+    }
+}
+
 /// HTTP/2's reason for a GOAWAY (RFC 9113 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Goaway(&'static str);

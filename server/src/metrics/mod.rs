@@ -9,6 +9,8 @@ mod models;
 mod port;
 mod process;
 mod reloads;
+#[cfg(feature = "otlp")]
+mod spans;
 mod status;
 
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
+#[cfg(feature = "otlp")]
+pub(crate) use labels::Lost;
 pub(crate) use labels::{AuthFailure, Refusal, Shed};
 pub(crate) use port::MetricsPort;
 
@@ -77,6 +81,8 @@ pub(crate) struct Metrics {
     goaways: Family<Word<Goaway>, Counter>,
     refused: Family<Word<Refusal>, Counter>,
     auth_failures: Family<Word<AuthFailure>, Counter>,
+    #[cfg(feature = "otlp")]
+    pub(crate) spans: spans::Spans,
     models: Models,
     history: History,
     /// When the numbers began.
@@ -154,6 +160,8 @@ impl Metrics {
             goaways: ours.make("h2_goaway", "Connections told to go, by HTTP/2's reason"),
             refused: ours.make("connections_refused", "Connections closed before a request"),
             auth_failures: ours.make("auth_failures", "Requests that were not let in"),
+            #[cfg(feature = "otlp")]
+            spans: spans::Spans::new(&mut ours),
             registry,
         };
         metrics.start_at_zero();

@@ -128,6 +128,7 @@ pub(super) async fn compute(
         queue: done.times.queue,
         infer: done.times.infer,
         compute: done.times.unpack + done.times.share,
+        moments: done.times.moments,
     };
     let mut details = record.details();
     details.cut = Some(done.cut);

@@ -28,7 +28,7 @@ use crate::errors::Failure;
 use crate::identity::Identity;
 use crate::metrics::{Metrics, Shed};
 use crate::models::Served;
-use crate::observe::observe;
+use crate::observe::{Observer, observe};
 use crate::registry::Registry;
 use crate::stall;
 
@@ -48,6 +48,9 @@ pub(crate) struct App {
     pub(crate) admission: Admission,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) metrics: Arc<Metrics>,
+    /// None where nobody takes traces.
+    #[cfg(feature = "otlp")]
+    pub(crate) tracer: Option<Arc<crate::otlp::Tracer>>,
     /// Who is let in, and to what.
     pub(crate) identity: Identity,
     downloads: Arc<Semaphore>,
@@ -56,16 +59,20 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// `reloads` is what is read again while the server runs.
+    /// Fails if what is said of traces makes no sense.
     pub(crate) fn new(
         config: &Config,
         identity: Identity,
         models: Arc<Registry>,
         lifecycle: Arc<Lifecycle>,
         metrics: Metrics,
-    ) -> Self {
+    ) -> dyno_core::Result<Self> {
         let metrics = Arc::new(metrics);
-        Self {
+        #[cfg(not(feature = "otlp"))]
+        config.check_traces()?;
+        Ok(Self {
+            #[cfg(feature = "otlp")]
+            tracer: crate::otlp::Tracer::of(config, Arc::clone(&metrics))?.map(Arc::new),
             models,
             admission: Admission::new(
                 config.max_in_flight(),
@@ -82,7 +89,7 @@ impl App {
                 total: config.body_timeout,
             },
             max_deadline: config.max_deadline,
-        }
+        })
     }
 
     /// A place for a request, now or never.
@@ -172,7 +179,11 @@ fn layered(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
             guard::guard,
         ))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&app.metrics),
+            Observer {
+                metrics: Arc::clone(&app.metrics),
+                #[cfg(feature = "otlp")]
+                tracer: app.tracer.clone(),
+            },
             observe,
         ))
         .layer(middleware::map_response(stall::watch))
