@@ -28,7 +28,7 @@ fi
 scripts/setup.sh
 export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/.dyno/onnxruntime/libonnxruntime.so}"
 # The whole workspace, as the tests are built: with fewer packages cargo would build dependencies anew.
-$CARGO build -q --workspace --bins
+$CARGO build -q --workspace --bins --features dyno-server/otlp
 bin=${CARGO_TARGET_DIR:-target}/debug
 folder=$(mktemp -d)
 server=

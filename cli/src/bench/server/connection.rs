@@ -49,6 +49,13 @@ pub(super) struct Answer {
     pub(super) capacity: Option<usize>,
 }
 
+impl Outcome {
+    /// Whether the server had no room for it.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Answered(answer) if matches!(answer.status, 429 | 503))
+    }
+}
+
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failure {

@@ -21,8 +21,9 @@ use super::tally::Tally;
 /// Requests that one generator has under way at most; one that is due beyond them is counted as
 /// not sent.
 const MAX_OPEN: u32 = 10_000;
-/// Rest of a closed loop after a request without an answer.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// Rest of a closed loop after a request that was refused or has no answer: a server that has no room, or has
+/// gone, is not asked as fast as it says so.
+const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 /// What tells the seeds of generators and steps apart.
 const SEED_STEP: u64 = 0x9e37_79b9;
 
@@ -223,9 +224,8 @@ async fn closed_loop(
                 let sender = connections.next(job.manner);
                 let outcome = shared.exchange(sender, job).await;
                 shared.add(job.manner, &outcome, due, Duration::ZERO);
-                if let Outcome::Failed(_) = outcome {
-                    // A server that has gone is not asked as fast as it fails.
-                    tokio::time::sleep(AFTER_FAILURE).await;
+                if outcome.is_refusal() || matches!(outcome, Outcome::Failed(_)) {
+                    tokio::time::sleep(AFTER_REFUSAL).await;
                 }
             }
         });
