@@ -88,7 +88,11 @@ fn a_server_that_accepts_and_says_nothing() {
         .ok()
         .json_lines();
     assert_right(&lines, &samples());
-    assert_fell_back(&lines[0], "unreachable");
+    // Which patience ends first, the connection's or the call's, is up to how fast this machine is today.
+    let kind = &lines[0]["fallback"]["kind"];
+    let kinds = ["unreachable", "deadline_exceeded"];
+    let kind = kinds.into_iter().find(|known| kind == known);
+    assert_fell_back(&lines[0], kind.unwrap_or("unreachable"));
 }
 
 #[test]
