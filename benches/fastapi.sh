@@ -49,7 +49,7 @@ mkdir "$work/bundles"
 
 # A worker for each core with a thread of its own, on both sides.
 taskset -c "$server_cores" env RUST_LOG=error "$target/dyno-server" --bundles "$work/bundles" --listen 127.0.0.1:0 \
-    --workers "$cores" --threads 1 --max-in-flight 256 > "$work/dyno.out" &
+    --workers "$cores" --threads 1 --max-in-flight 256 --max-queue-wait 10s > "$work/dyno.out" &
 pids="$pids $!"
 port=${FASTAPI_PORT:-8478}
 taskset -c "$server_cores" env THREADS=1 "$venv/bin/uvicorn" --app-dir benches/fastapi app:app --port "$port" \
