@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::http;
 
 /// How often something is looked for before the test gives up, ...
-const MAX_LOOKS: usize = 600;
+const MAX_LOOKS: usize = 2400;
 /// ... and how long apart.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 

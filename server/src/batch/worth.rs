@@ -23,6 +23,9 @@ const ROUNDS: usize = 5;
 const BUDGET: Duration = Duration::from_secs(4);
 /// A size that takes so many times what the best one took is not tried again, nor are larger ones.
 const HOPELESS: f64 = 1.3;
+/// Longest run that is worth a batch, in milliseconds: all of its answers wait for its end, and the tensors of
+/// models that are slow alone are large.
+const MAX_RUN_MS: f64 = 250.0;
 /// Share of an activation's time that batches have to save to be formed.
 const MIN_GAIN: f64 = 0.03;
 /// Share of an activation's time that is given away for a smaller batch: nobody's answer waits for as
@@ -151,6 +154,10 @@ impl Trial {
                 break;
             }
             let (size, fewest_ms) = &mut self.sizes[index];
+            if index > 0 && best * *size as f64 > MAX_RUN_MS {
+                self.sizes.truncate(index);
+                break;
+            }
             *fewest_ms = fewest_ms.min(each_ms(self.cut, *size)?);
             if *fewest_ms > best * HOPELESS {
                 self.sizes.truncate(index);
@@ -258,6 +265,13 @@ mod tests {
     fn nothing_is_batched_that_does_not_gain() {
         assert_eq!(tried(|size, _| 10.0 + size as f64 / 100.0).unwrap().size, 1);
         assert_eq!(tried(|size, _| 10.0 - size as f64 / 100.0).unwrap().size, 1);
+    }
+
+    #[test]
+    fn no_batch_runs_for_long() {
+        let gain = tried(|size, _| 60.0 / size as f64 + 50.0).unwrap();
+        assert_eq!(gain.size, 2, "two run for 160 ms, four might for 320");
+        assert_eq!(tried(|_, _| 300.0).unwrap().size, 1);
     }
 
     #[test]
