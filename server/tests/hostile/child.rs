@@ -29,6 +29,8 @@ pub(crate) struct Child {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) rss_kib: u64,
+    /// The most memory that it ever held, which is often its warm-up's.
+    pub(crate) peak_kib: u64,
     pub(crate) threads: u64,
     pub(crate) files: usize,
 }
@@ -166,20 +168,20 @@ impl Child {
         };
         Held {
             rss_kib: number("VmRSS:"),
+            peak_kib: number("VmHWM:"),
             threads: number("Threads:"),
             files: std::fs::read_dir(folder.join("fd")).unwrap().count(),
         }
     }
 
-    /// The most memory that it ever held.
-    pub(crate) fn peak_kib(&self) -> u64 {
-        let status = Path::new("/proc")
-            .join(self.process.id().to_string())
-            .join("status");
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let number = line.unwrap().split_whitespace().nth(1).unwrap();
-        number.parse().unwrap()
+    /// It never held more than `more_kib` beyond the most that it held before.
+    #[track_caller]
+    pub(crate) fn assert_peak(&self, before: Held, more_kib: u64) {
+        let peak_kib = self.held().peak_kib;
+        assert!(
+            peak_kib < before.peak_kib + more_kib,
+            "{before:?}, then {peak_kib} KiB at most"
+        );
     }
 
     /// Repeats an attack: after each round the server lives, and in the end it holds what it held after
