@@ -26,6 +26,10 @@ impl TailEngine for Identity {
         &self.0
     }
 
+    fn entry(&self, _body: &[u8], _kind: BodyKind) -> Result<usize> {
+        Ok(1)
+    }
+
     fn decode(&self, _body: &[u8], _kind: BodyKind) -> Result<Activation> {
         Ok(Activation::new(1, Vec::new()))
     }

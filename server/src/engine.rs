@@ -36,7 +36,15 @@ pub trait TailEngine: Send + Sync + 'static {
     /// The model: its hash, cuts and outputs.
     fn manifest(&self) -> &Manifest;
 
-    /// Turns a body into the activation that the tail starts from.
+    /// The cut at which a body enters, without decoding it: called where connections are served, on every body.
+    ///
+    /// Fails as [`TailEngine::decode`] does.
+    fn entry(&self, body: &[u8], kind: BodyKind) -> Result<usize> {
+        entry(self.manifest(), body, kind)
+    }
+
+    /// Turns a body into the activation that the tail starts from, at the cut that [`TailEngine::entry`]
+    /// named.
     ///
     /// Fails with [`ErrorKind::InvalidActivation`], [`ErrorKind::UnsupportedActivation`] or
     /// [`ErrorKind::InvalidImage`]: the body is foreign bytes.
@@ -150,6 +158,13 @@ impl TailEngine for BundleEngine {
         self.tails.seal();
         let _ = self.worth.set(worth);
         Ok(())
+    }
+}
+
+fn entry(manifest: &Manifest, body: &[u8], kind: BodyKind) -> Result<usize> {
+    match kind {
+        BodyKind::Packed => Ok(tail_cut(manifest, peek_cut(body)?)?.index),
+        BodyKind::Photo | BodyKind::StagedPhoto | BodyKind::Tensor => Ok(0),
     }
 }
 

@@ -16,17 +16,11 @@ const MAX_JOIN_WAIT: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct Queue(VecDeque<Job>);
 
-/// What a worker is to do.
+/// What a worker is to do: run these, all at one cut of one line, to cut `to`.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a worker has one at a time, on its stack"
-)]
-pub(crate) enum Work {
-    /// Turn its body into an activation.
-    Decode(Job),
-    /// Run these, all at one cut of one line, to cut `to`.
-    Run { jobs: Vec<Job>, to: usize },
+pub(crate) struct Batch {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) to: usize,
 }
 
 impl Queue {
@@ -64,17 +58,13 @@ impl Queue {
         lost
     }
 
-    /// The next work: bodies first, because only what is decoded can be run together; then a batch
-    /// around the job that entered first, or around one upstream that can still join it.
+    /// The next batch: around the job that entered first, or around one upstream that can still join it.
     ///
-    /// There is always work while there are jobs: no worker idles to wait for a batch.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<Work> {
-        if let Some(index) = self.0.iter().position(|job| job.at().is_none()) {
-            return self.0.remove(index).map(Work::Decode);
-        }
+    /// There is always one while there are jobs: no worker idles to wait for others.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Batch> {
         let first = self.0.front()?;
         let line = Arc::clone(&first.line);
-        let start = first.at()?;
+        let start = first.at;
         let last = line.engine.manifest().last_cut();
         let junction = line.engine.junction();
         let cut = match junction {
@@ -94,14 +84,14 @@ impl Queue {
             _ => last,
         };
         let jobs = self.take(&line, cut, line.engine.batch_limit(cut));
-        Some(Work::Run { jobs, to })
+        Some(Batch { jobs, to })
     }
 
     fn cuts<'q>(&'q self, line: &'q Arc<Line>) -> impl Iterator<Item = usize> + 'q {
         self.0
             .iter()
             .filter(|job| Arc::ptr_eq(&job.line, line))
-            .filter_map(Job::at)
+            .map(|job| job.at)
     }
 
     fn waiting(&self, line: &Arc<Line>, at: impl Fn(usize) -> bool) -> usize {
@@ -114,7 +104,7 @@ impl Queue {
         let mut index = 0;
         while index < self.0.len() && taken.len() < most.max(1) {
             let job = &self.0[index];
-            if Arc::ptr_eq(&job.line, line) && job.at() == Some(cut) {
+            if Arc::ptr_eq(&job.line, line) && job.at == cut {
                 taken.extend(self.0.remove(index));
             } else {
                 index += 1;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::job::{Client, Job, Stage, Times};
 use super::line::Line;
-use super::queue::{Queue, Work};
+use super::queue::{Batch, Queue};
 use super::workers::Request;
 use crate::admission::Admission;
 use crate::engine::{BodyKind, TailEngine};
@@ -56,6 +56,13 @@ impl Scripted {
 impl TailEngine for Scripted {
     fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    fn entry(&self, body: &[u8], _kind: BodyKind) -> Result<usize> {
+        match body {
+            b"bad" => Ok(1),
+            _ => Ok(body[0].into()),
+        }
     }
 
     fn decode(&self, body: &[u8], _kind: BodyKind) -> Result<Activation> {
@@ -167,14 +174,15 @@ impl Waiting {
         }
     }
 
-    fn push(&mut self, line: usize, stage: Stage, deadline: Duration) {
+    fn push(&mut self, line: usize, at: usize, deadline: Duration) {
         let (reply, answer) = oneshot::channel();
         let entered = self.now + Duration::from_micros(self.answers.len() as u64);
         self.answers.push(answer);
         self.queue.push(Job {
             line: Arc::clone(&self.lines[line]),
-            stage,
-            cut: 0,
+            stage: Stage::Body(vec![at.try_into().unwrap(), 0], BodyKind::Packed),
+            cut: at,
+            at,
             entered,
             deadline: self.now + deadline,
             waiting: entered,
@@ -185,22 +193,16 @@ impl Waiting {
         });
     }
 
-    fn ready(&mut self, line: usize, cuts: &[usize]) {
+    fn wait_at(&mut self, line: usize, cuts: &[usize]) {
         for &cut in cuts {
-            self.push(
-                line,
-                Stage::Ready(activation(cut, 0)),
-                Duration::from_secs(8),
-            );
+            self.push(line, cut, Duration::from_secs(8));
         }
     }
 
     /// What is next after a time: (cut, activations, to).
     fn next(&mut self, after: Duration) -> Option<(usize, usize, usize)> {
-        match self.queue.next(self.now + after)? {
-            Work::Decode(_) => Some((usize::MAX, 1, 0)),
-            Work::Run { jobs, to } => Some((jobs[0].at().unwrap(), jobs.len(), to)),
-        }
+        let Batch { jobs, to } = self.queue.next(self.now + after)?;
+        Some((jobs[0].at, jobs.len(), to))
     }
 }
 
@@ -209,7 +211,7 @@ const SOON: Duration = Duration::from_millis(1);
 #[tokio::test]
 async fn those_at_one_cut_run_together_as_many_as_are_worth_it() {
     let mut waiting = Waiting::new(None);
-    waiting.ready(0, &[1, 1, 2, 1, 1, 1]);
+    waiting.wait_at(0, &[1, 1, 2, 1, 1, 1]);
     assert_eq!(waiting.next(SOON), Some((1, LIMIT, LAST)));
     assert_eq!(waiting.next(SOON), Some((2, 1, LAST)));
     assert_eq!(waiting.next(SOON), Some((1, 1, LAST)));
@@ -219,75 +221,63 @@ async fn those_at_one_cut_run_together_as_many_as_are_worth_it() {
 #[tokio::test]
 async fn models_share_no_batch_and_take_turns() {
     let mut waiting = Waiting::new(None);
-    waiting.ready(0, &[1]);
-    waiting.ready(1, &[1]);
-    waiting.ready(0, &[1]);
+    waiting.wait_at(0, &[1]);
+    waiting.wait_at(1, &[1]);
+    waiting.wait_at(0, &[1]);
     assert_eq!(waiting.next(SOON), Some((1, 2, LAST)));
-    assert_eq!(waiting.next(SOON), Some((1, 1, LAST)));
-}
-
-#[tokio::test]
-async fn bodies_are_decoded_before_anything_runs() {
-    let mut waiting = Waiting::new(None);
-    waiting.ready(0, &[1]);
-    let body = Stage::Body(vec![1, 0], BodyKind::Packed);
-    waiting.push(1, body, Duration::from_secs(8));
-    assert_eq!(waiting.next(SOON), Some((usize::MAX, 1, 0)));
     assert_eq!(waiting.next(SOON), Some((1, 1, LAST)));
 }
 
 #[tokio::test]
 async fn one_alone_goes_to_the_end_at_once() {
     let mut waiting = Waiting::new(Some(JUNCTION));
-    waiting.ready(0, &[1]);
+    waiting.wait_at(0, &[1]);
     assert_eq!(waiting.next(SOON), Some((1, 1, LAST)));
 }
 
 #[tokio::test]
 async fn early_ones_stop_to_join_those_at_the_junction() {
     let mut waiting = Waiting::new(Some(JUNCTION));
-    waiting.ready(0, &[JUNCTION, 0, 1]);
+    waiting.wait_at(0, &[JUNCTION, 0, 1]);
     assert_eq!(waiting.next(SOON), Some((0, 1, JUNCTION)));
     assert_eq!(waiting.next(SOON), Some((1, 1, JUNCTION)));
-    waiting.ready(0, &[JUNCTION, JUNCTION]);
+    waiting.wait_at(0, &[JUNCTION, JUNCTION]);
     assert_eq!(waiting.next(SOON), Some((JUNCTION, 3, LAST)));
 }
 
 #[tokio::test]
 async fn nobody_waits_longer_for_company_than_a_share_of_the_deadline() {
     let mut waiting = Waiting::new(Some(JUNCTION));
-    waiting.ready(0, &[JUNCTION, 0]);
+    waiting.wait_at(0, &[JUNCTION, 0]);
     let due = Duration::from_millis(21);
     assert_eq!(waiting.next(due), Some((JUNCTION, 1, LAST)));
 
     let mut hurried = Waiting::new(Some(JUNCTION));
-    let stage = Stage::Ready(activation(JUNCTION, 0));
-    hurried.push(0, stage, Duration::from_millis(8));
-    hurried.ready(0, &[0]);
+    hurried.push(0, JUNCTION, Duration::from_millis(8));
+    hurried.wait_at(0, &[0]);
     assert_eq!(hurried.next(SOON), Some((JUNCTION, 1, LAST)));
 }
 
 #[tokio::test]
 async fn a_full_batch_waits_for_nobody() {
     let mut waiting = Waiting::new(Some(JUNCTION));
-    waiting.ready(0, &[JUNCTION; LIMIT]);
-    waiting.ready(0, &[0]);
+    waiting.wait_at(0, &[JUNCTION; LIMIT]);
+    waiting.wait_at(0, &[0]);
     assert_eq!(waiting.next(SOON), Some((JUNCTION, LIMIT, LAST)));
 }
 
 #[tokio::test]
 async fn behind_the_junction_every_cut_is_for_itself() {
     let mut waiting = Waiting::new(Some(JUNCTION));
-    waiting.ready(0, &[4, 0, 4]);
+    waiting.wait_at(0, &[4, 0, 4]);
     assert_eq!(waiting.next(SOON), Some((4, 2, LAST)));
 }
 
 #[tokio::test]
 async fn those_that_nobody_waits_for_are_taken_out() {
     let mut waiting = Waiting::new(None);
-    waiting.ready(0, &[1, 1]);
-    let late = Stage::Ready(activation(1, 0));
-    waiting.push(0, late, Duration::from_millis(1));
+    waiting.wait_at(0, &[1, 1]);
+    waiting.push(0, 1, Duration::from_millis(1));
     drop(waiting.answers.remove(0));
     let lost = waiting
         .queue
@@ -389,6 +379,24 @@ async fn requests_of_different_cuts_end_in_one_run() {
         working.engine.runs()[1..],
         [(0, JUNCTION, 1), (JUNCTION, LAST, 2)]
     );
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_decoded_leaves_its_batch_to_the_others() {
+    let working = Working::new(1, None);
+    let busy = working.occupy().await;
+    let bad = working.send(b"bad");
+    let good: Vec<_> = (1..=2).map(|number| working.send(&[1, number])).collect();
+    working.queued(3).await;
+    assert!(!bad.is_finished(), "it is decoded when it is run");
+    working.release();
+    busy.await.unwrap().unwrap();
+    let bad = bad.await.unwrap().unwrap_err();
+    assert_eq!(bad.kind(), ErrorKind::InvalidActivation);
+    for job in good {
+        assert_eq!(job.await.unwrap().unwrap().times.batch, 2);
+    }
+    assert_eq!(working.engine.runs(), [(4, LAST, 1), (1, LAST, 2)]);
 }
 
 #[tokio::test]

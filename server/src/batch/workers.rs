@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::job::{Client, Done, Job, Party, Stage, Times};
 use super::line::Line;
-use super::queue::{Queue, Work};
+use super::queue::{Batch, Queue};
 use crate::admission::Place;
 use crate::engine::BodyKind;
 use crate::metrics::Metrics;
@@ -94,7 +94,7 @@ impl Workers {
         self.shared.state().queue.len()
     }
 
-    /// Decodes and runs a request.
+    /// Decodes and runs a request; one that names no cut with a tail does not wait for its turn to hear it.
     ///
     /// Dropping the future, or reaching the deadline, makes the workers forget the request: it is
     /// not run if its turn has not come, and its run is terminated if nobody else is in it. Fails with
@@ -107,6 +107,7 @@ impl Workers {
             kind,
             deadline,
         } = request;
+        let cut = line.engine.entry(&body, kind)?;
         let (reply, answer) = oneshot::channel();
         let client = Client::default();
         let now = Instant::now();
@@ -114,7 +115,8 @@ impl Workers {
         let job = Job {
             line,
             stage: Stage::Body(body, kind),
-            cut: 0,
+            cut,
+            at: cut,
             entered: now,
             deadline: deadline.into_std(),
             waiting: now,
@@ -193,14 +195,12 @@ impl Shared {
 
     /// A worker's life.
     fn work(&self) {
-        while let Some((lost, work)) = self.next() {
+        while let Some((lost, batch)) = self.next() {
             for job in lost {
                 job.fail(late());
             }
-            match work {
-                None => {}
-                Some(Work::Decode(job)) => self.decode(job),
-                Some(Work::Run { jobs, to }) => self.run(jobs, to),
+            if let Some(Batch { jobs, to }) = batch {
+                self.run(jobs, to);
             }
         }
         self.state().alive -= 1;
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     /// Waits for work; none once there will be no more. Dropped jobs answer as they go.
-    fn next(&self) -> Option<(Vec<Job>, Option<Work>)> {
+    fn next(&self) -> Option<(Vec<Job>, Option<Batch>)> {
         let mut state = self.state();
         loop {
             if state.is_closed {
@@ -218,37 +218,16 @@ impl Shared {
             if !state.queue.is_empty() {
                 let now = Instant::now();
                 let lost = state.queue.take_lost(now);
-                let work = state.queue.next(now);
+                let batch = state.queue.next(now);
                 if !state.queue.is_empty() {
                     self.news.notify_one();
                 }
-                return Some((lost, work));
+                return Some((lost, batch));
             }
             state = self
                 .news
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn decode(&self, mut job: Job) {
-        let Stage::Body(body, kind) = job.take_stage() else {
-            return job.fail(defect());
-        };
-        let started = Instant::now();
-        job.times.queue += started.saturating_duration_since(job.waiting);
-        let decoded = guarded(|| job.line.engine.decode(&body, kind));
-        drop(body);
-        job.waiting = Instant::now();
-        job.times.moments.unpack = Some(started);
-        job.times.unpack = job.waiting.saturating_duration_since(started);
-        match decoded {
-            Ok(activation) => {
-                job.cut = activation.cut;
-                job.stage = Stage::Ready(activation);
-                self.requeue(job);
-            }
-            Err(error) => job.fail(error),
         }
     }
 
@@ -258,19 +237,22 @@ impl Shared {
     }
 
     fn run(&self, jobs: Vec<Job>, to: usize) {
-        let started = Instant::now();
         let party = Arc::new(Party::until(jobs.iter().map(|job| job.deadline)));
         let mut inputs: Vec<Activation> = Vec::with_capacity(jobs.len());
         let mut running: Vec<Job> = Vec::with_capacity(jobs.len());
         for mut job in jobs {
-            match job.take_stage() {
-                Stage::Ready(activation) if job.client.join(&party) => {
-                    job.times.queue += started.saturating_duration_since(job.waiting);
+            match job.input() {
+                Ok(activation) if job.client.join(&party) => {
                     inputs.push(activation);
                     running.push(job);
                 }
-                _ => job.fail(late()),
+                Ok(_) => job.fail(late()),
+                Err(error) => job.fail(error),
             }
+        }
+        let started = Instant::now();
+        for job in &mut running {
+            job.times.queue += started.saturating_duration_since(job.waiting);
         }
         let Some(line) = running.first().map(|job| Arc::clone(&job.line)) else {
             return;
@@ -312,6 +294,7 @@ impl Shared {
     /// After a run: on to the next one, or to the answer.
     fn proceed(&self, mut job: Job, output: Activation) {
         if output.cut < job.line.engine.manifest().last_cut() {
+            job.at = output.cut;
             job.stage = Stage::Ready(output);
             return self.requeue(job);
         }
@@ -327,6 +310,28 @@ impl Shared {
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a worker panicked")))
+}
+
+impl Job {
+    /// What it is run with, decoded now if it came as a body; it waits for the rest of its batch then.
+    fn input(&mut self) -> Result<Activation> {
+        match self.take_stage() {
+            Stage::Ready(activation) => Ok(activation),
+            Stage::Body(body, kind) => {
+                let started = Instant::now();
+                self.times.queue += started.saturating_duration_since(self.waiting);
+                let decoded = guarded(|| self.line.engine.decode(&body, kind))?;
+                if decoded.cut != self.at {
+                    return Err(defect());
+                }
+                self.waiting = Instant::now();
+                self.times.moments.unpack = Some(started);
+                self.times.unpack = self.waiting.saturating_duration_since(started);
+                Ok(decoded)
+            }
+            Stage::Taken => Err(defect()),
+        }
+    }
 }
 
 fn late() -> Error {

@@ -118,6 +118,10 @@ impl TailEngine for Fake {
         &self.manifest
     }
 
+    fn entry(&self, _body: &[u8], kind: BodyKind) -> Result<usize> {
+        Ok(usize::from(kind == BodyKind::Packed))
+    }
+
     fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
         let fail = |kind, text: &str| Err(Error::new(kind, text));
         match body {

@@ -23,6 +23,10 @@ impl TailEngine for Fragile {
         &self.0
     }
 
+    fn entry(&self, _body: &[u8], _kind: BodyKind) -> Result<usize> {
+        Ok(1)
+    }
+
     fn decode(&self, body: &[u8], _kind: BodyKind) -> Result<Activation> {
         assert!(!self.1.load(Ordering::SeqCst), "secret {body:?}");
         Ok(Activation::new(1, Vec::new()))
