@@ -30,13 +30,14 @@ pub enum BodyKind {
 /// Runs the tails of one model.
 ///
 /// A trait, so that the HTTP front is tested without models, and so that a tail may run somewhere
-/// else than in this process. Every method is blocking and is called on a worker thread, from
-/// several at once; a panic in one fails the requests that it was about, and no others.
+/// else than in this process. Methods block and are called on worker threads, from several at once, but for
+/// [`TailEngine::manifest`] and [`TailEngine::entry`], which must not block; a panic in one fails the requests that it was about, and no others.
 pub trait TailEngine: Send + Sync + 'static {
     /// The model: its hash, cuts and outputs.
     fn manifest(&self) -> &Manifest;
 
-    /// The cut at which a body enters, without decoding it: called where connections are served, on every body.
+    /// The cut at which a body enters, from 0 up to, and without, the last: looks at the body's first bytes, decodes
+    /// nothing, and does not block, for it is called where connections are served.
     ///
     /// Fails as [`TailEngine::decode`] does.
     fn entry(&self, body: &[u8], kind: BodyKind) -> Result<usize> {

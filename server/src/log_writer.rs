@@ -75,27 +75,11 @@ impl Write for LogWriter {
 }
 
 fn write_all(queue: &Receiver<Line>, mut log: impl Write, dropped: &AtomicU64) {
-    let mut text = Vec::new();
     while let Ok(first) = queue.recv() {
         if matches!(first, Line::Text(_)) {
             std::thread::sleep(GATHER);
         }
-        let mut last = None;
-        for line in std::iter::once(first).chain(queue.try_iter().take(MAX_AT_ONCE - 1)) {
-            match line {
-                Line::Text(line) => text.extend(line),
-                Line::Last(done) => last = Some(done),
-            }
-            if last.is_some() {
-                break;
-            }
-        }
-        // A log that cannot be written is no reason to stop, and there is nobody to tell.
-        let _ = log.write_all(&text);
-        text.clear();
-        if let Some(done) = last {
-            let _ = done.try_send(());
-        }
+        write_waiting(first, queue, &mut log);
         let lines = dropped.swap(0, Ordering::Relaxed);
         if lines > 0 {
             tracing::warn!(
@@ -103,6 +87,29 @@ fn write_all(queue: &Receiver<Line>, mut log: impl Write, dropped: &AtomicU64) {
                 "lines of this log are missing: it is not read fast enough"
             );
         }
+    }
+}
+
+/// Writes all lines that are there, without a rest: at any rate the queue is emptied as fast as it can be written.
+fn write_waiting(first: Line, queue: &Receiver<Line>, log: &mut impl Write) {
+    let mut lines = std::iter::once(first).chain(queue.try_iter()).peekable();
+    let mut text = Vec::new();
+    // A log that cannot be written is no reason to stop, and there is nobody to tell.
+    let mut write = |text: &mut Vec<u8>| {
+        let _ = log.write_all(text);
+        text.clear();
+    };
+    while lines.peek().is_some() {
+        for line in lines.by_ref().take(MAX_AT_ONCE) {
+            match line {
+                Line::Text(line) => text.extend(line),
+                Line::Last(done) => {
+                    write(&mut text);
+                    let _ = done.try_send(());
+                }
+            }
+        }
+        write(&mut text);
     }
 }
 
@@ -147,6 +154,28 @@ mod tests {
         let numbers: Vec<usize> = written.lines().map(|line| line.parse().unwrap()).collect();
         assert!(numbers.is_sorted());
         assert_eq!(numbers.len() + usize::try_from(dropped).unwrap(), all);
+    }
+
+    #[test]
+    fn all_that_wait_are_written_in_one_go_and_in_few_writes() {
+        struct Counted(Vec<usize>);
+        impl Write for Counted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.len());
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (lines, queue) = sync_channel(MAX_LINES);
+        for _ in 0..2 * MAX_AT_ONCE + 9 {
+            lines.send(Line::Text(b"x".to_vec())).unwrap();
+        }
+        let mut log = Counted(Vec::new());
+        write_waiting(Line::Text(b"x".to_vec()), &queue, &mut log);
+        assert_eq!(log.0, [MAX_AT_ONCE, MAX_AT_ONCE, 10]);
     }
 
     #[test]

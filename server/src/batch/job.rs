@@ -45,8 +45,6 @@ pub(crate) struct Job {
     pub(crate) stage: Stage,
     /// The cut where it entered.
     pub(crate) cut: usize,
-    /// The cut that it waits at.
-    pub(crate) at: usize,
     pub(crate) entered: Instant,
     pub(crate) deadline: Instant,
     /// When it began to wait for what comes next.
@@ -70,6 +68,14 @@ pub(crate) enum Stage {
 }
 
 impl Job {
+    /// The cut that it waits at.
+    pub(crate) fn at(&self) -> usize {
+        match &self.stage {
+            Stage::Ready(activation) => activation.cut,
+            Stage::Body(..) | Stage::Taken => self.cut,
+        }
+    }
+
     /// Whether nobody waits for it any more.
     pub(crate) fn is_lost(&self, now: Instant) -> bool {
         self.reply.is_closed() || self.client.cancel.is_cancelled() || self.deadline <= now
@@ -99,8 +105,10 @@ pub(crate) struct Client {
 }
 
 /// The clients of one run: it is terminated when the last of them has gone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Party {
+    /// Its clients, and until it begins the worker that gathers them: one that comes and goes meanwhile does
+    /// not end the run of those that are still to come.
     waiting: AtomicUsize,
     pub(crate) cancel: Cancel,
 }
@@ -109,8 +117,19 @@ impl Party {
     /// Of jobs with these deadlines.
     pub(crate) fn until(deadlines: impl Iterator<Item = Instant>) -> Self {
         Self {
-            waiting: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(1),
             cancel: deadlines.max().map_or_else(Cancel::new, Cancel::until),
+        }
+    }
+
+    /// All have come that will come.
+    pub(crate) fn begin(&self) {
+        self.one_goes();
+    }
+
+    fn one_goes(&self) {
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.cancel.cancel();
         }
     }
 }
@@ -136,10 +155,8 @@ impl Client {
     pub(crate) fn leave(&self) {
         let mut party = self.party();
         self.cancel.cancel();
-        if let Some(party) = party.take()
-            && party.waiting.fetch_sub(1, Ordering::SeqCst) == 1
-        {
-            party.cancel.cancel();
+        if let Some(party) = party.take() {
+            party.one_goes();
         }
     }
 
@@ -156,13 +173,18 @@ impl Client {
 mod tests {
     use super::*;
 
+    fn nobody_yet() -> Arc<Party> {
+        Arc::new(Party::until(std::iter::empty()))
+    }
+
     #[test]
     fn a_run_ends_with_the_last_of_its_clients() {
-        let party = Arc::new(Party::default());
+        let party = nobody_yet();
         let (one, other, late) = (Client::default(), Client::default(), Client::default());
         late.leave();
         assert!(one.join(&party) && other.join(&party));
         assert!(!late.join(&party), "has gone before");
+        party.begin();
         one.leave();
         assert!(!party.cancel.is_cancelled());
         other.leave();
@@ -170,8 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn who_goes_while_others_are_still_decoded_ends_nothing() {
+        let party = nobody_yet();
+        let (one, other) = (Client::default(), Client::default());
+        assert!(one.join(&party));
+        one.leave();
+        assert!(other.join(&party));
+        party.begin();
+        assert!(!party.cancel.is_cancelled());
+
+        let party = nobody_yet();
+        let one = Client::default();
+        assert!(one.join(&party));
+        one.leave();
+        party.begin();
+        assert!(party.cancel.is_cancelled(), "nobody is left");
+    }
+
+    #[test]
     fn leaving_after_the_run_touches_no_other() {
-        let party = Arc::new(Party::default());
+        let party = nobody_yet();
         let client = Client::default();
         assert!(client.join(&party));
         client.part();

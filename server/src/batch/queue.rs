@@ -64,7 +64,7 @@ impl Queue {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Batch> {
         let first = self.0.front()?;
         let line = Arc::clone(&first.line);
-        let start = first.at;
+        let start = first.at();
         let last = line.engine.manifest().last_cut();
         let junction = line.engine.junction();
         let cut = match junction {
@@ -91,7 +91,7 @@ impl Queue {
         self.0
             .iter()
             .filter(|job| Arc::ptr_eq(&job.line, line))
-            .map(|job| job.at)
+            .map(Job::at)
     }
 
     fn waiting(&self, line: &Arc<Line>, at: impl Fn(usize) -> bool) -> usize {
@@ -104,7 +104,7 @@ impl Queue {
         let mut index = 0;
         while index < self.0.len() && taken.len() < most.max(1) {
             let job = &self.0[index];
-            if Arc::ptr_eq(&job.line, line) && job.at == cut {
+            if Arc::ptr_eq(&job.line, line) && job.at() == cut {
                 taken.extend(self.0.remove(index));
             } else {
                 index += 1;

@@ -182,7 +182,6 @@ impl Waiting {
             line: Arc::clone(&self.lines[line]),
             stage: Stage::Body(vec![at.try_into().unwrap(), 0], BodyKind::Packed),
             cut: at,
-            at,
             entered,
             deadline: self.now + deadline,
             waiting: entered,
@@ -202,7 +201,7 @@ impl Waiting {
     /// What is next after a time: (cut, activations, to).
     fn next(&mut self, after: Duration) -> Option<(usize, usize, usize)> {
         let Batch { jobs, to } = self.queue.next(self.now + after)?;
-        Some((jobs[0].at, jobs.len(), to))
+        Some((jobs[0].at(), jobs.len(), to))
     }
 }
 
@@ -408,6 +407,9 @@ async fn a_panic_costs_its_run_and_no_worker() {
     }
     let bad = working.send(b"bad").await.unwrap();
     assert_eq!(bad.unwrap_err().kind(), ErrorKind::InvalidActivation);
+    // No first byte: the engine panics where it is asked for the cut.
+    let unnamed = working.send(b"").await.unwrap();
+    assert_eq!(unnamed.unwrap_err().kind(), ErrorKind::Internal);
     assert!(working.send(&[1, 1]).await.unwrap().is_ok());
     assert_eq!(working.admission.load().in_flight, 0);
 }

@@ -107,7 +107,7 @@ impl Workers {
             kind,
             deadline,
         } = request;
-        let cut = line.engine.entry(&body, kind)?;
+        let cut = guarded(|| line.engine.entry(&body, kind))?;
         let (reply, answer) = oneshot::channel();
         let client = Client::default();
         let now = Instant::now();
@@ -116,7 +116,6 @@ impl Workers {
             line,
             stage: Stage::Body(body, kind),
             cut,
-            at: cut,
             entered: now,
             deadline: deadline.into_std(),
             waiting: now,
@@ -241,6 +240,11 @@ impl Shared {
         let mut inputs: Vec<Activation> = Vec::with_capacity(jobs.len());
         let mut running: Vec<Job> = Vec::with_capacity(jobs.len());
         for mut job in jobs {
+            // Decoding those before it took its time.
+            if job.is_lost(Instant::now()) {
+                job.fail(late());
+                continue;
+            }
             match job.input() {
                 Ok(activation) if job.client.join(&party) => {
                     inputs.push(activation);
@@ -250,6 +254,7 @@ impl Shared {
                 Err(error) => job.fail(error),
             }
         }
+        party.begin();
         let started = Instant::now();
         for job in &mut running {
             job.times.queue += started.saturating_duration_since(job.waiting);
@@ -294,7 +299,6 @@ impl Shared {
     /// After a run: on to the next one, or to the answer.
     fn proceed(&self, mut job: Job, output: Activation) {
         if output.cut < job.line.engine.manifest().last_cut() {
-            job.at = output.cut;
             job.stage = Stage::Ready(output);
             return self.requeue(job);
         }
@@ -321,8 +325,14 @@ impl Job {
                 let started = Instant::now();
                 self.times.queue += started.saturating_duration_since(self.waiting);
                 let decoded = guarded(|| self.line.engine.decode(&body, kind))?;
-                if decoded.cut != self.at {
-                    return Err(defect());
+                if decoded.cut != self.cut {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        format!(
+                            "the engine named cut {} for a body and decoded it to cut {}",
+                            self.cut, decoded.cut
+                        ),
+                    ));
                 }
                 self.waiting = Instant::now();
                 self.times.moments.unpack = Some(started);

@@ -29,7 +29,7 @@ pub(crate) struct Child {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) rss_kib: u64,
-    /// The most memory that it ever held, which is often its warm-up's.
+    /// The most memory that it held since it was ready; since it was started where the kernel cannot tell.
     pub(crate) peak_kib: u64,
     pub(crate) threads: u64,
     pub(crate) files: usize,
@@ -92,6 +92,9 @@ impl Child {
             server.status("/v2/health/ready").await == Some(200)
         })
         .await;
+        // Peaks count from here on, and not the warm-up's, where the kernel can forget one (Linux's proc(5)).
+        let pid = server.process.id();
+        let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
         server
     }
 

@@ -178,6 +178,12 @@ mod tests {
         assert!((share(Manner::Bad) - 0.01).abs() < 0.002);
         assert!((share(Manner::SlowReader) - 0.02).abs() < 0.002);
         assert_eq!(jobs.iter().find(|job| job.manner == Manner::SlowDrip), None);
+        for body in 0..7 {
+            assert!(
+                jobs.iter()
+                    .any(|job| job.body == body && job.manner == Manner::Ordinary)
+            );
+        }
         assert!(
             jobs.iter()
                 .all(|job| job.manner != Manner::Bad || job.body < 3)
