@@ -256,6 +256,31 @@ async fn warming_up_opens_the_connection_and_builds_the_planned_spans() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn warming_up_finds_out_how_fast_the_device_is() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+    // A hundred times slower than the machine that prepared the bundle.
+    let profile = Profile {
+        head_ms: vec![0.0, 0.5, 1.0, 1.5, 2.0],
+        ..client_support::profile()
+    };
+    let config = ClientConfig {
+        server_speed: 1.0,
+        ..config()
+    };
+    let executor: Arc<dyn Executor> = device.clone();
+    let transport = Some(server.clone() as Arc<dyn dyno_core::client::Transport>);
+    let client =
+        Client::from_parts(manifest(), Some(&profile), executor, transport, config).unwrap();
+    for _ in 0..2 {
+        client.warm_up().await.unwrap();
+        assert_eq!(*device.runs.lock().unwrap(), [(0, LAST)], "once is enough");
+    }
+    let first = client.infer(stage(&client)).await.unwrap();
+    assert_right(&first);
+    assert_ne!(first.ran_on, RanOn::Device, "{}", first.estimated_ms);
+}
+
+#[tokio::test(start_paused = true)]
 async fn warming_up_without_a_server_is_an_error_only_where_nobody_else_answers() {
     for (mode, tried, fails) in [
         (ExecutionMode::Auto, 1, false),

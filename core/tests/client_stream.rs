@@ -19,7 +19,7 @@ use dyno_core::client::{
     StreamOptions, StreamedInference, Transport,
 };
 use dyno_core::runtime::Executor;
-use dyno_core::schedule::{LinkPrior, NetworkKind, Plan};
+use dyno_core::schedule::{LinkPrior, Metric, NetworkKind, Objective, Plan};
 use dyno_core::{Error, ErrorKind};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::Instant;
@@ -30,8 +30,9 @@ const HEAD: Duration = Duration::from_millis(30);
 const UPLOAD: Duration = Duration::from_millis(20);
 const TAIL: Duration = Duration::from_millis(40);
 
-/// What is sent at a cut.
+/// What is sent at a cut, and as a photo.
 const BODY_BYTES: f64 = 800.0;
+const PHOTO_BYTES: f64 = 203.0;
 
 const ALL: StreamOptions = StreamOptions {
     keep: Keep::All,
@@ -50,15 +51,17 @@ fn client_over(
     server: Arc<dyn Transport>,
     plan: Plan,
 ) -> Client {
-    let node_ms = HEAD.as_secs_f64() * 1e3;
-    let profile = Profile {
-        machine: "a test's".to_owned(),
-        threads: 1,
-        head_ms: (0..=LAST).map(|cut| cut as f64 * node_ms).collect(),
-        measured: (0..=LAST).collect(),
-    };
     let mut config = ClientConfig {
         plan: Some(plan),
+        ..link_of(upload)
+    };
+    config.objective.limits.latency_ms = None;
+    of_profile(executor, server, config)
+}
+
+/// What is assumed of a link on which an upload takes so long, and of the server.
+fn link_of(upload: Duration) -> ClientConfig {
+    ClientConfig {
         link: LinkPrior {
             rtt_ms: 1.0,
             rate_bps: BODY_BYTES * 8.0 / upload.as_secs_f64(),
@@ -66,8 +69,21 @@ fn client_over(
         // Three nodes of 30 ms in 40.
         server_speed: 2.25,
         ..config()
+    }
+}
+
+fn of_profile(
+    executor: Arc<dyn Executor>,
+    server: Arc<dyn Transport>,
+    config: ClientConfig,
+) -> Client {
+    let node_ms = HEAD.as_secs_f64() * 1e3;
+    let profile = Profile {
+        machine: "a test's".to_owned(),
+        threads: 1,
+        head_ms: (0..=LAST).map(|cut| cut as f64 * node_ms).collect(),
+        measured: (0..=LAST).collect(),
     };
-    config.objective.limits.latency_ms = None;
     Client::from_parts(manifest(), Some(&profile), executor, Some(server), config).unwrap()
 }
 
@@ -142,6 +158,45 @@ async fn the_device_alone_runs_one_frame_after_the_other() {
     assert!(took >= least && took < least + MS * 10, "{took:?}");
     assert!(!device.overlapped.load(Ordering::SeqCst));
     assert_eq!(server.server.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_device_answers_frames_that_find_the_way_to_the_server_full() {
+    // Photos take 100 ms to send and 80 on the server, and the whole model 120 here: the device has nothing
+    // to do while they are under way.
+    let (slow, whole) = (Duration::from_millis(100), Duration::from_millis(80));
+    let run = async |objective: Objective| {
+        let (device, server) = (TimedDevice::new(HEAD), TimedServer::new(slow, whole));
+        let mut config = ClientConfig {
+            objective,
+            server_speed: 1.5,
+            link: LinkPrior {
+                rtt_ms: 1.0,
+                rate_bps: PHOTO_BYTES * 8.0 / slow.as_secs_f64(),
+            },
+            ..config()
+        };
+        config.objective.limits.latency_ms = None;
+        let client = of_profile(device.clone(), server.clone(), config);
+        let began = Instant::now();
+        let items = all(client.infer_stream(frames(&client, 40), ALL).unwrap()).await;
+        assert_eq!(seqs(&items), (0..40).collect::<Vec<_>>());
+        assert!(!device.overlapped.load(Ordering::SeqCst));
+        let mut here = 0;
+        for item in &items {
+            let inference = item.answer.as_ref().unwrap();
+            assert_right(inference);
+            here += usize::from(inference.ran_on == RanOn::Device);
+        }
+        (began.elapsed(), here)
+    };
+    let (took, here) = run(Objective::minimal(Metric::Throughput)).await;
+    assert!((14..26).contains(&here), "{here}");
+    assert!(took < slow * 40 * 2 / 3, "{took:?}");
+
+    // Whoever asks for little of something else does not get more frames that take more of it.
+    let (took, here) = run(Objective::minimal(Metric::ServerTime)).await;
+    assert_eq!(here, 40, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

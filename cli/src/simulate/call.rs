@@ -1,6 +1,6 @@
 //! One call in virtual time: what a policy decides, and what comes of it in the true world.
 
-use dyno_core::schedule::{Patience, Plan};
+use dyno_core::schedule::{Overlap, Patience, Plan};
 
 use super::uplink::Uplink;
 use super::world::{Photo, World};
@@ -68,6 +68,12 @@ pub(super) trait Policy {
         _sent_ms: f64,
         _used_ms: f64,
     ) -> Option<Patience> {
+        None
+    }
+
+    /// What a stream does with the frames after the one that was decided last; none if all follow a plan, and
+    /// as many as bodies find room.
+    fn overlap(&self) -> Option<Overlap> {
         None
     }
 

@@ -5,6 +5,7 @@
 //! the same numbers. `docs/simulation.md` says what each rival is and what is left out.
 
 mod call;
+mod device;
 mod policies;
 pub(crate) mod report;
 mod runs;

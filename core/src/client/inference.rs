@@ -9,7 +9,7 @@ use super::access::Access;
 use super::exchange::{self, Permit};
 use super::local::{self, Finished, Rest};
 use super::remote::Pending;
-use super::shared::Shared;
+use super::shared::{Shared, Start};
 use super::{
     BodyKind, Fallback, IfDeviceFails, Inference, Label, RanOn, StageTimes, Staged, ms, now,
 };
@@ -58,7 +58,16 @@ impl Call {
     /// Chooses the plan of a call that has the device to itself.
     pub(super) fn begin(client: &Arc<Shared>, staged: Staged) -> Self {
         let started = now();
-        let start = client.begin(started);
+        Self::new(client, staged, started, client.begin(started))
+    }
+
+    /// A call that the device is to answer, whatever the best plan is.
+    pub(super) fn begin_on_device(client: &Arc<Shared>, staged: Staged) -> Self {
+        let started = now();
+        Self::new(client, staged, started, client.begin_on_device(started))
+    }
+
+    fn new(client: &Arc<Shared>, staged: Staged, started: Instant, start: Start) -> Self {
         let cancel = Cancel::new();
         Self {
             client: client.clone(),

@@ -229,7 +229,8 @@ impl Client {
     }
 
     /// Opens the connection and builds the spans of the plan that would be chosen now, so that
-    /// the first inference waits for neither.
+    /// the first inference waits for neither; the first time the whole model also runs once on zeros, so that
+    /// the first plan knows how fast this device is.
     ///
     /// Fails if the spans cannot be built; if the server cannot be reached, only in modes in
     /// which nothing else answers.

@@ -12,7 +12,7 @@ use super::learning::Sent;
 use super::ms;
 use super::shared::{Shared, State};
 use super::transport::Probed;
-use crate::schedule::{PROBE_BYTES, Plan};
+use crate::schedule::{Candidate, PROBE_BYTES};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest time for a probe to be answered; transports report a silent server before that.
@@ -24,7 +24,7 @@ const WARM_UP_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn is_due(
     client: &Shared,
     state: &mut State,
-    plan: Plan,
+    chosen: &Candidate,
     ready_cuts: &[usize],
     now: Instant,
 ) -> Option<Pass> {
@@ -32,7 +32,7 @@ pub(super) fn is_due(
         && !state.is_offline()
         && state
             .probing
-            .is_due(&mut state.planner, &plan, ready_cuts, now);
+            .is_due(&mut state.planner, chosen, ready_cuts, now);
     is_due.then(|| state.breaker.admit(now).ok()).flatten()
 }
 

@@ -19,10 +19,10 @@ use super::report::Fallback;
 use super::transport::Transport;
 use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
-use crate::runtime::Executor;
+use crate::runtime::{Activation, Cancel, Executor, SpanRun};
 use crate::schedule::{
-    Candidate, Estimates, Explanation, Network, NetworkKind, PhotoCodec, Plan, Planner, Probing,
-    SpacePlan, all_plans, calibrated_plans,
+    Candidate, Estimates, Explanation, Network, NetworkKind, Overlap, PhotoCodec, Plan, Planner,
+    Probing, SpacePlan, all_plans, calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -140,7 +140,7 @@ impl Shared {
         let choice = state.planner.choose(&ready_cuts, now);
         let plan = choice.runnable.plan;
         let leave = self.leave(&mut state, plan, now);
-        let probe = probe::is_due(self, &mut state, plan, &ready_cuts, now);
+        let probe = probe::is_due(self, &mut state, &choice.runnable, &ready_cuts, now);
         let instead = match leave {
             Ok(_) => None,
             Err(_) => Some(state.planner.candidate(Plan::Device, &ready_cuts, now)),
@@ -163,6 +163,24 @@ impl Shared {
             permit,
             fallback,
         }
+    }
+
+    /// A call that starts at `now` and that the device is to answer by itself.
+    pub(super) fn begin_on_device(&self, now: Instant) -> Start {
+        let ready_cuts = self.executor.ready_cuts();
+        let planner = &self.state().planner;
+        Start {
+            candidate: planner.candidate(Plan::Device, &ready_cuts, now),
+            permit: None,
+            fallback: None,
+        }
+    }
+
+    /// What a stream does with the frames after one of which `expected` is expected.
+    pub(super) fn overlap(&self, expected: &Candidate) -> Overlap {
+        let ready_cuts = self.executor.ready_cuts();
+        let planner = &self.state().planner;
+        planner.overlap(expected, &ready_cuts, now())
     }
 
     /// Leave to send what `plan` sends at `now`, or why the server is left alone. Plans that send
@@ -295,17 +313,44 @@ impl Shared {
         }
     }
 
-    /// Builds the spans of the plan that would be chosen, and of what stands in for it.
+    /// Builds the spans of the plan that would be chosen, and of what stands in for it; the first time a run of zeros
+    /// through them tells how fast this device is, which may change what is chosen.
     pub(super) async fn prepare_spans(&self) -> Result<()> {
-        let ready_cuts = self.executor.ready_cuts();
-        let best = self.state().planner.choose(&ready_cuts, now()).best.plan;
-        let cut = match best {
-            Plan::Split { cut, .. } => cut,
-            Plan::Photo(_) if self.policy.if_server_fails == IfServerFails::Fail => return Ok(()),
-            Plan::Photo(_) | Plan::Device => self.manifest.last_cut(),
+        let Some(cut) = self.cut_to_prepare() else {
+            return Ok(());
         };
         let executor = self.executor.clone();
-        off_thread(move || executor.prepare(cut)).await
+        off_thread(move || executor.prepare(cut)).await?;
+        if self.state().planner.estimates().device.is_known() {
+            return Ok(());
+        }
+        let (executor, manifest) = (self.executor.clone(), self.manifest.clone());
+        let run = off_thread(move || run_zeros(&*executor, &manifest)).await?;
+        self.device_ran(ms(run.elapsed));
+        match self.cut_to_prepare() {
+            Some(better) if better != cut => {
+                let executor = self.executor.clone();
+                off_thread(move || executor.prepare(better)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Learns from a run of the whole model.
+    fn device_ran(&self, elapsed_ms: f64) {
+        let mut state = self.state();
+        let device = &mut state.planner.estimates_mut().device;
+        device.observe(0, self.manifest.last_cut(), elapsed_ms, now());
+    }
+
+    /// The cut whose spans the best plan of now needs; none if it needs no span at all.
+    fn cut_to_prepare(&self) -> Option<usize> {
+        let ready_cuts = self.executor.ready_cuts();
+        match self.state().planner.choose(&ready_cuts, now()).best.plan {
+            Plan::Split { cut, .. } => Some(cut),
+            Plan::Photo(_) if self.policy.if_server_fails == IfServerFails::Fail => None,
+            Plan::Photo(_) | Plan::Device => Some(self.manifest.last_cut()),
+        }
     }
 }
 
@@ -313,6 +358,21 @@ impl State {
     pub(super) fn is_offline(&self) -> bool {
         self.planner.estimates().network().kind == NetworkKind::None
     }
+}
+
+/// The whole model, once.
+fn run_zeros(executor: &dyn Executor, manifest: &Manifest) -> Result<SpanRun> {
+    let Some(input) = manifest.cuts.first() else {
+        return Err(Error::new(
+            ErrorKind::InvalidBundle,
+            "the bundle has no cuts",
+        ));
+    };
+    executor.run(
+        Activation::zeros(input)?,
+        manifest.last_cut(),
+        &Cancel::new(),
+    )
 }
 
 /// Why nothing is sent where there is no network.

@@ -2,6 +2,7 @@
 
 use ort::value::DynValue;
 
+use crate::bundle::Cut;
 use crate::{Error, ErrorKind, Result, Tensor, TensorData};
 
 /// One tensor of an [`Activation`]: owned, or still in ONNX Runtime's hands.
@@ -78,6 +79,18 @@ impl Activation {
             cut,
             tensors: tensors.into_iter().map(SpanTensor::from).collect(),
         }
+    }
+
+    /// Zeros of the shapes that cross a cut: what machines are timed with.
+    ///
+    /// Fails as [`Tensor::new`] does.
+    pub fn zeros(cut: &Cut) -> Result<Self> {
+        let tensors = cut.tensors.iter().map(|spec| {
+            let data = TensorData::F32(vec![0.0; spec.elements()]);
+            Tensor::new(spec.shape.clone(), data)
+        });
+        let tensors: Result<Vec<Tensor>> = tensors.collect();
+        Ok(Self::new(cut.index, tensors?))
     }
 
     /// The f32 elements of every tensor, without a copy.

@@ -12,6 +12,7 @@ mod link;
 mod machine;
 mod network;
 mod objective;
+mod overlap;
 mod patience;
 pub mod plan;
 mod planner;
@@ -31,6 +32,7 @@ pub use network::{Network, NetworkKind};
 pub use objective::{
     DEFAULT_MAX_ACCURACY_DROP_PP, DEFAULT_MAX_LATENCY_MS, Goal, Limits, Metric, Objective,
 };
+pub use overlap::Overlap;
 pub use patience::Patience;
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 pub use planner::{Choice, Planner};

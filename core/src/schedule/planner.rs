@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::cost::{Candidate, Entry, Estimates, Moment};
 use super::link::Link;
 use super::objective::{Goal, Limits, Metric, Objective};
+use super::overlap::Overlap;
 use super::patience::Patience;
 use super::plan::Plan;
 use super::rank::{Rated, best_of, weighted};
@@ -75,6 +76,14 @@ impl Planner {
         self.estimates.candidate(plan, ready_cuts, now)
     }
 
+    /// What a stream does with the frames after one that follows `chosen`.
+    pub fn overlap(&self, chosen: &Candidate, ready_cuts: &[usize], now: Instant) -> Overlap {
+        let device = self.candidate(Plan::Device, ready_cuts, now);
+        let mut overlap = Overlap::of(&self.objective, chosen, &device);
+        overlap.device_joins &= self.entries.iter().any(|entry| entry.plan == Plan::Device);
+        overlap
+    }
+
     /// The plan for an inference that starts at `now`.
     pub fn choose(&mut self, ready_cuts: &[usize], now: Instant) -> Choice {
         self.estimates.begins(now);
@@ -135,19 +144,19 @@ impl Planner {
         patience
     }
 
-    /// Whether the server would be used at `now` if the link were `link`. Changes nothing.
-    pub(super) fn would_use_server(
+    /// The plan that would be chosen at `now` if the link were `link`. Changes nothing.
+    pub(super) fn plan_over(
         &mut self,
         link: Link,
         ready_cuts: &[usize],
         now: Instant,
-    ) -> bool {
+    ) -> Option<Plan> {
         let as_it_is = std::mem::replace(&mut self.estimates.link, link);
         self.rate(ready_cuts, now);
         self.estimates.link = as_it_is;
         let best = best_of(&mut self.rated, &self.objective, |_| true);
         let best = keep_or_replace(&self.rated, &self.objective, self.current, best);
-        best.is_some_and(|best| best.candidate.plan.uses_server())
+        best.map(|best| best.candidate.plan)
     }
 
     /// Every candidate, the best under the objective first, with its excess over the limits.

@@ -1,12 +1,13 @@
-//! When to ask what the link is worth, while nothing is sent over it.
+//! When to ask what the link is worth, while nothing that tells is sent over it.
 //!
-//! Where a slow link has driven the plan back to the device, only a request can tell that it is better
-//! again; and a link that nothing was ever sent over is only assumed. A probe is a small message that
+//! Where a slow link has driven the plan back to the device, or to bodies of a few hundred bytes, only
+//! something larger can tell that it is better again; and a link that nothing was ever sent over is only assumed. A probe is a small message that
 //! a call sends along in the background. Without calls there are none: nothing here has a clock.
 
 use std::time::{Duration, Instant};
 
-use super::plan::Plan;
+use super::cost::Candidate;
+use super::link::MIN_RATE_BODY_BYTES;
 use super::planner::Planner;
 
 /// Bytes of a probe: what TCP sends in its first round trip, enough to tell the rate from.
@@ -42,16 +43,18 @@ impl Default for Probing {
 
 impl Probing {
     /// Whether a call at `now`, for which `planner` chose a plan, is to send a probe along: if the plan
-    /// stays on the device, nothing was heard of the link for a while, bytes cost nothing there, and
-    /// the server would be used if the link were much better than it is thought to be.
+    /// stays on the device or sends too little to tell the rate from, nothing was heard of that for a while,
+    /// bytes cost nothing there, and another plan with the server would be used if the link were much better
+    /// than it is thought to be.
     pub fn is_due(
         &mut self,
         planner: &mut Planner,
-        chosen: &Plan,
+        chosen: &Candidate,
         ready_cuts: &[usize],
         now: Instant,
     ) -> bool {
-        if chosen.uses_server() {
+        let is_sent = chosen.plan.uses_server();
+        if is_sent && chosen.bytes >= MIN_RATE_BODY_BYTES {
             self.silence = MIN_SILENCE;
             return false;
         }
@@ -60,7 +63,11 @@ impl Probing {
             return false;
         }
         let link = &estimates.link;
-        let heard_at = link.learnt_at();
+        let heard_at = if is_sent {
+            link.rate_learnt_at()
+        } else {
+            link.learnt_at()
+        };
         let heard_since = heard_at > self.probed_at;
         if heard_since && link.last_error().abs() > SURPRISE {
             self.silence = MIN_SILENCE;
@@ -76,7 +83,8 @@ impl Probing {
         }
         self.looked_at = Some(now);
         let best_link = planner.estimates().link.at_its_best(now);
-        let would_use_it = planner.would_use_server(best_link, ready_cuts, now);
+        let better = planner.plan_over(best_link, ready_cuts, now);
+        let would_use_it = better.is_some_and(|plan| plan.uses_server() && plan != chosen.plan);
         if would_use_it {
             self.probed_at = Some(now);
             self.silence = self.silence.saturating_mul(2).min(MAX_SILENCE);
@@ -91,8 +99,14 @@ mod tests {
     use crate::schedule::fixtures::manifest;
     use crate::schedule::{
         Codec, Estimates, Levels, LinkPrior, LinkSample, Metric, Network, NetworkKind, Objective,
-        PhotoCodec, Precision, all_plans,
+        PhotoCodec, Plan, Precision, all_plans,
     };
+
+    /// Whether a call that follows `plan` is to send a probe along.
+    fn asks(probing: &mut Probing, planner: &mut Planner, plan: Plan, now: Instant) -> bool {
+        let chosen = planner.candidate(plan, &[0, 3], now);
+        probing.is_due(planner, &chosen, &[0, 3], now)
+    }
 
     /// A device that needs 12 ms, and a link that is thought slower than that.
     fn planner() -> Planner {
@@ -121,7 +135,7 @@ mod tests {
     fn a_link_never_heard_of_is_asked_at_once_and_a_steady_one_ever_more_rarely() {
         let (mut planner, mut probing) = (planner(), Probing::default());
         let mut now = Instant::now();
-        assert!(probing.is_due(&mut planner, &Plan::Device, &[0, 3], now));
+        assert!(asks(&mut probing, &mut planner, Plan::Device, now));
         for expected_s in [2, 4, 8, 16, 30, 30] {
             answer(&mut planner, 96.0, now);
             // The second of two equal answers is no surprise.
@@ -129,17 +143,17 @@ mod tests {
             let heard = now + Duration::from_millis(106);
             let expected = heard + Duration::from_secs(expected_s);
             let almost = heard + Duration::from_secs(expected_s) / 2;
-            assert!(!probing.is_due(&mut planner, &Plan::Device, &[0, 3], almost));
+            assert!(!asks(&mut probing, &mut planner, Plan::Device, almost));
             now = expected;
             assert!(
-                probing.is_due(&mut planner, &Plan::Device, &[0, 3], now),
+                asks(&mut probing, &mut planner, Plan::Device, now),
                 "{expected_s} s"
             );
         }
         // Twenty times slower than it was.
         answer(&mut planner, 2_000.0, now);
         let soon = now + Duration::from_millis(2_010) + MIN_SILENCE;
-        assert!(probing.is_due(&mut planner, &Plan::Device, &[0, 3], soon));
+        assert!(asks(&mut probing, &mut planner, Plan::Device, soon));
     }
 
     #[test]
@@ -147,15 +161,55 @@ mod tests {
         let now = Instant::now();
         let mut planner = planner();
         let server = Plan::Photo(PhotoCodec::Jpeg(90));
-        assert!(!Probing::default().is_due(&mut planner, &server, &[0, 3], now));
+        assert!(!asks(&mut Probing::default(), &mut planner, server, now));
         planner.estimates_mut().network_changed(Network {
             kind: NetworkKind::Cellular,
             metered: true,
         });
-        assert!(!Probing::default().is_due(&mut planner, &Plan::Device, &[0, 3], now));
+        assert!(!asks(
+            &mut Probing::default(),
+            &mut planner,
+            Plan::Device,
+            now
+        ));
         planner.estimates_mut().network_changed(Network::default());
         // A device of a millisecond is faster than any link.
         planner.estimates_mut().device.observe(0, 3, 0.5, now);
-        assert!(!Probing::default().is_due(&mut planner, &Plan::Device, &[0, 3], now));
+        assert!(!asks(
+            &mut Probing::default(),
+            &mut planner,
+            Plan::Device,
+            now
+        ));
+    }
+
+    #[test]
+    fn a_plan_whose_bodies_tell_nothing_of_the_rate_is_like_the_device() {
+        let (mut planner, mut probing) = (planner(), Probing::default());
+        let precision = Precision::Levels(Levels::new(2).unwrap());
+        let tiny = Plan::Split {
+            cut: 2,
+            precision,
+            codec: Codec::Zstd,
+        };
+        let mut now = Instant::now();
+        let chosen = planner.candidate(tiny, &[0, 2, 3], now);
+        assert!(chosen.bytes < MIN_RATE_BODY_BYTES, "{chosen}");
+        for _ in 0..3 {
+            // Its own answers do not count.
+            answer(&mut planner, 96.0, now);
+            assert!(!asks(&mut probing, &mut planner, tiny, now), "just heard");
+            now += MIN_SILENCE;
+            planner.estimates_mut().link.answered(LinkSample {
+                bytes: chosen.bytes,
+                others: 0,
+                sent: now,
+                wall_ms: 12.0,
+                receive_ms: 1.0,
+                server_ms: 1.0,
+            });
+            now += MAX_SILENCE;
+            assert!(asks(&mut probing, &mut planner, tiny, now));
+        }
     }
 }

@@ -7,9 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use dyno_core::bundle::Manifest;
+use dyno_core::Result;
 use dyno_core::runtime::{Activation, Cancel, TailStore};
-use dyno_core::{Result, Tensor, TensorData};
 
 /// Batch sizes that are tried, as far as the configuration allows them.
 const SIZES: [usize; 4] = [2, 4, 8, 16];
@@ -186,18 +185,11 @@ impl Trial {
 /// Milliseconds that one activation takes in a batch of a size.
 fn each_ms(tails: &TailStore, cut: usize, size: usize, cancel: &Cancel) -> Result<f64> {
     let manifest = tails.bundle().manifest();
-    let inputs: Result<Vec<Activation>> = (0..size).map(|_| zeros(manifest, cut)).collect();
+    let inputs: Result<Vec<Activation>> = (0..size)
+        .map(|_| Activation::zeros(&manifest.cuts[cut]))
+        .collect();
     let run = tails.run(inputs?, manifest.last_cut(), cancel)?;
     Ok(run.elapsed.as_secs_f64() * 1e3 / size as f64)
-}
-
-fn zeros(manifest: &Manifest, cut: usize) -> Result<Activation> {
-    let tensors = manifest.cuts[cut].tensors.iter().map(|spec| {
-        let data = TensorData::F32(vec![0.0; spec.elements()]);
-        Tensor::new(spec.shape.clone(), data)
-    });
-    let tensors: Result<Vec<Tensor>> = tensors.collect();
-    Ok(Activation::new(cut, tensors?))
 }
 
 #[cfg(test)]

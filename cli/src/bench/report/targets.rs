@@ -173,30 +173,42 @@ fn every_regret(what: &'static str, most: f64, numbers: &Numbers<'_>) -> Target 
     })
 }
 
-/// The 100 ms of onloading, counted where they could be kept.
+/// The 100 ms of onloading, where a fixed plan keeps them: elsewhere a link that nobody can foresee
+/// decides, and an oracle that can is no measure.
 fn limit_kept(cells: &[Cell]) -> Target {
-    let numbers = Numbers::of(cells, Aim::Onloading, avoidable_share);
+    let all = Numbers::of(cells, Aim::Onloading, avoidable_share);
+    let numbers = Numbers::of(cells, Aim::Onloading, |cell| {
+        avoidable_share(cell).filter(|_| can_keep_limits(cell))
+    });
     let of_dyno = numbers.0.iter().filter_map(|(_, cell)| cell.policy("dyno"));
-    let (all, over, avoidable) = of_dyno.fold((0, 0, 0), |sums, dyno| {
+    let (count, over, avoidable) = of_dyno.fold((0, 0, 0), |sums, dyno| {
         (
             sums.0 + dyno.calls,
             sums.1 + dyno.limit_violations,
             sums.2 + dyno.avoidable_violations.unwrap_or(0),
         )
     });
-    let what = "Calls beyond 100 ms that another plan would have kept, worst cell";
+    let what = "Calls beyond 100 ms that another plan would have kept, worst cell that can be kept";
     let wanted = format!("at most {:.0} %", 100.0 * AVOIDABLE_SHARE);
+    let is_above = |n: f64| n > AVOIDABLE_SHARE + SLACK;
     target(what, wanted, numbers.greatest(), |value| {
         (
             format!("{:.1} %", 100.0 * value),
-            value <= AVOIDABLE_SHARE + SLACK,
+            !is_above(value),
             format!(
-                "; of {all} calls in all, {over} took longer, {avoidable} of them avoidably; {} \
-                 above",
-                numbers.count(|n| n > AVOIDABLE_SHARE + SLACK)
+                "; {} above; of {count} calls in these cells, {over} took longer, {avoidable} of them \
+                 avoidably; in all, where no fixed plan keeps it either, {} above",
+                numbers.count(is_above),
+                all.count(is_above)
             ),
         )
     })
+}
+
+/// Whether a fixed plan breaks the limits in no more than one of a hundred calls.
+fn can_keep_limits(cell: &Cell) -> bool {
+    let fixed = cell.policy("static_best");
+    fixed.is_some_and(|p| p.limit_violations as f64 <= AVOIDABLE_SHARE * p.calls as f64)
 }
 
 /// The loss of accuracy, of whatever aim.

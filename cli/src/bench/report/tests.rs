@@ -115,24 +115,39 @@ fn regret_is_bounded_apart_on_fixed_rates_and_on_traces() {
 
 #[test]
 fn only_what_could_be_kept_is_a_broken_limit() {
-    let onloading = |calls, limit_violations, avoidable| {
-        let dyno = Summary {
-            calls,
+    let onloading = |calls, limit_violations, avoidable, fixed| {
+        let broken = |limit_violations, avoidable_violations| Summary {
             limit_violations,
-            avoidable_violations: avoidable,
+            avoidable_violations,
+            calls,
             ..Summary::default()
         };
-        cell(Aim::Onloading, Some(5.0), &[("dyno", dyno)])
+        let policies = [
+            ("dyno", broken(limit_violations, avoidable)),
+            ("static_best", broken(fixed, None)),
+        ];
+        cell(Aim::Onloading, Some(5.0), &policies)
     };
-    let kept = evaluate(&[onloading(200, 200, Some(2)), onloading(50, 0, None)]);
+    let kept = evaluate(&[onloading(200, 9, Some(2), 1), onloading(50, 0, None, 0)]);
     assert_found(&kept, "beyond 100 ms", "1.0 %", true);
     let detail = &find(&kept, "beyond 100 ms").detail;
     assert!(
-        detail.contains("of 250 calls in all, 200 took longer, 2 of them"),
+        detail.contains("of 250 calls in these cells, 9 took longer, 2 of them"),
         "{detail}"
     );
-    let broken = evaluate(&[onloading(100, 10, Some(2))]);
+    // Where not even the best fixed plan keeps it, the cell is counted beside.
+    let mut cells = vec![
+        onloading(100, 10, Some(2), 1),
+        onloading(100, 50, Some(40), 2),
+    ];
+    let broken = evaluate(&cells);
     assert_found(&broken, "beyond 100 ms", "2.0 %", false);
+    let detail = &find(&broken, "beyond 100 ms").detail;
+    assert!(detail.contains("1 of 1 cells above") && detail.contains("2 of 2 cells above"));
+    assert_eq!(
+        find(&evaluate(&cells.split_off(1)), "beyond 100 ms").met,
+        None
+    );
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use dyno_core::schedule::{
-    Estimates, LinkSample, Objective, PROBE_BYTES, Patience, Plan, Planner, Probing, SpacePlan,
+    Estimates, LinkSample, Objective, Overlap, PROBE_BYTES, Patience, Plan, Planner, Probing,
+    SpacePlan,
 };
 
 use crate::simulate::call::{Call, Outcome, Policy, Request};
@@ -30,6 +31,7 @@ pub(in crate::simulate) struct Dyno {
     late: Vec<Outcome>,
     probing: Probing,
     probe_bytes: usize,
+    overlap: Option<Overlap>,
 }
 
 impl Dyno {
@@ -49,11 +51,12 @@ impl Dyno {
             late: Vec::with_capacity(MAX_LATE),
             probing: Probing::default(),
             probe_bytes: 0,
+            overlap: None,
         }
     }
 
-    /// What `Client::warm_up` does before the first call: opens the connection, times a round trip, and
-    /// sends a probe over the link as it is at first.
+    /// What `Client::warm_up` does before the first call: opens the connection, times a round trip,
+    /// sends a probe over the link as it is at first, runs the model once, and builds the spans of the best plan.
     pub(in crate::simulate) fn warm_up(&mut self, world: &World) {
         let mut uplink = world.uplink().opened(0.0);
         let sent = uplink.send(&world.trace, 0.0, PROBE_BYTES);
@@ -70,6 +73,12 @@ impl Dyno {
                 receive_ms,
                 server_ms: receive_ms,
             });
+        }
+        let device = &mut self.planner.estimates_mut().device;
+        device.observe(0, self.last_cut, self.device_ms, self.epoch);
+        let ready_cuts = [0, self.last_cut];
+        if let Plan::Split { cut, .. } = self.planner.choose(&ready_cuts, self.epoch).best.plan {
+            self.ready = cut;
         }
     }
 
@@ -170,13 +179,18 @@ impl Policy for Dyno {
             self.building = Some((cut, until_ms));
         }
         let plan = choice.runnable.plan;
+        self.overlap = Some(self.planner.overlap(&choice.runnable, &ready_cuts, now));
         if self
             .probing
-            .is_due(&mut self.planner, &plan, &ready_cuts, now)
+            .is_due(&mut self.planner, &choice.runnable, &ready_cuts, now)
         {
             self.probe(world, uplink, call.start_ms);
         }
         plan
+    }
+
+    fn overlap(&self) -> Option<Overlap> {
+        self.overlap
     }
 
     fn other_bytes(&mut self) -> usize {

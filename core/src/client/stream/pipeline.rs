@@ -15,10 +15,7 @@ use super::super::shared::Shared;
 use super::super::{Inference, Staged, ms, now};
 use super::{Answered, Keep, StreamOptions, StreamedInference};
 use crate::Result;
-use crate::schedule::Candidate;
-
-/// Device, network and server: each may have a frame, whatever the estimates say.
-const STAGES: usize = 3;
+use crate::schedule::Overlap;
 
 /// A stream's frames, and what became of those that have begun.
 pub(super) struct Pipeline<S> {
@@ -36,8 +33,10 @@ pub(super) struct Pipeline<S> {
     /// The frame that begins next.
     waiting: Option<Waiting>,
     calls: JoinSet<(u64, Result<Inference>)>,
-    /// More calls than this would only wait for each other.
-    calls_at_once: usize,
+    /// What the last plan says of the next frames.
+    overlap: Overlap,
+    /// Calls under way that use the server.
+    remote_calls: usize,
     /// Frames that have begun, in order, until their answers are handed on.
     begun: VecDeque<Begun>,
     answers: mpsc::Sender<Answered>,
@@ -54,6 +53,7 @@ struct Begun {
     dropped_before: u64,
     arrived: Instant,
     room: OwnedSemaphorePermit,
+    is_remote: bool,
     answer: Option<Result<Inference>>,
 }
 
@@ -76,7 +76,8 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
             dropped: 0,
             waiting: None,
             calls: JoinSet::new(),
-            calls_at_once: STAGES,
+            overlap: Overlap::FIRST,
+            remote_calls: 0,
             begun: VecDeque::with_capacity(options.max_in_flight),
             answers,
         }
@@ -85,10 +86,11 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
     /// Runs to the end of the frames, or until nobody takes answers. Dropping it cancels every call.
     pub(super) async fn run(mut self) {
         while self.is_wanted() {
-            let has_slot = self.next_room.is_some() && self.calls.len() < self.calls_at_once;
+            let may_begin =
+                self.next_room.is_some() && (self.has_slot() || self.overlap.device_joins);
             let wants_frame = match self.keep {
                 Keep::Latest => true,
-                Keep::All => self.waiting.is_none() && has_slot,
+                Keep::All => self.waiting.is_none() && may_begin,
             };
             let next = self.waiting.as_ref().map(|waiting| waiting.seq);
             // What has ended first, and frames last: with Keep::Latest they may come without end.
@@ -98,7 +100,7 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
                 room = self.room.clone().acquire_owned(), if self.next_room.is_none() => {
                     self.next_room = room.ok();
                 }
-                turn = self.turns.turn(next.unwrap_or_default()), if has_slot && next.is_some() => {
+                turn = self.turns.turn(next.unwrap_or_default()), if may_begin && next.is_some() => {
                     self.begin(turn);
                 }
                 frame = self.frames.next(), if wants_frame && !self.has_ended => {
@@ -112,6 +114,11 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
 
     fn is_wanted(&self) -> bool {
         !(self.has_ended && self.waiting.is_none() && self.begun.is_empty())
+    }
+
+    /// Whether another call may be on its way to the server; more would only wait for each other.
+    fn has_slot(&self) -> bool {
+        self.remote_calls < self.overlap.remote_calls
     }
 
     fn arrive(&mut self, frame: Option<Staged>) {
@@ -139,16 +146,25 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
             staged,
             arrived,
         } = waiting;
+        let call = if self.has_slot() {
+            let call = Call::begin(&self.client, staged);
+            self.overlap = self.client.overlap(&call.expected);
+            call
+        } else {
+            Call::begin_on_device(&self.client, staged)
+        };
+        let is_remote = call.plan.uses_server();
+        self.remote_calls += usize::from(is_remote);
         self.begun.push_back(Begun {
             seq,
             dropped_before: std::mem::take(&mut self.dropped),
             arrived,
             room,
+            is_remote,
             answer: None,
         });
         let access = Access::in_turn(self.turns.clone(), seq, turn);
-        let call = Call::begin(&self.client, staged).with_access(access);
-        self.calls_at_once = calls_at_once(&call.expected);
+        let call = call.with_access(access);
         self.calls.spawn(async move { (seq, call.answer().await) });
     }
 
@@ -161,6 +177,7 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
         };
         if let Some(begun) = self.begun.iter_mut().find(|begun| begun.seq == seq) {
             begun.answer = Some(answer);
+            self.remote_calls -= usize::from(begun.is_remote);
         }
         while let Some((begun, answer)) = self.next_answered() {
             let waited = now().saturating_duration_since(begun.arrived);
@@ -183,17 +200,4 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
         let answer = self.begun.front_mut()?.answer.take()?;
         Some((self.begun.pop_front()?, answer))
     }
-}
-
-/// How many calls keep the slowest stage busy: one more than it can run in the time of one. Waiting
-/// for the server does not count, since it is these calls that wait for each other there.
-fn calls_at_once(expected: &Candidate) -> usize {
-    let calls = (expected.total_ms - expected.queue_ms) / expected.stage_ms;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "not negative, and what is too much for the type is bounded by the room anyway"
-    )]
-    let calls = calls as usize;
-    calls.saturating_add(1).max(STAGES)
 }

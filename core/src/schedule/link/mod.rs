@@ -29,7 +29,7 @@ const FITTING_STEPS: usize = 12;
 /// How exact the times of bodies are that waited for no window.
 const CLOCK_MS: f64 = 0.2;
 /// Smaller bodies say nothing about the rate.
-const MIN_RATE_BODY_BYTES: usize = 2 * SEGMENT_BYTES;
+pub(super) const MIN_RATE_BODY_BYTES: usize = 2 * SEGMENT_BYTES;
 /// Weight of a round trip below and above the estimate: queues and handshakes add to a round
 /// trip, nothing ever subtracts from it.
 const RTT_WEIGHT_DOWN: f64 = 0.7;
@@ -236,6 +236,11 @@ impl Link {
     /// When the connection was last used, if it is open.
     pub(super) fn used(&self) -> Option<Instant> {
         self.used
+    }
+
+    /// When something was last learnt of its rate, if ever.
+    pub(super) fn rate_learnt_at(&self) -> Option<Instant> {
+        self.rate.learnt_at()
     }
 
     /// When something was last learnt of the link, if ever.

@@ -109,6 +109,11 @@ impl Rate {
         }
     }
 
+    /// When it last took a sample.
+    pub(super) fn learnt_at(&self) -> Option<Instant> {
+        self.at
+    }
+
     fn age_s(&self, now: Instant) -> f64 {
         self.at
             .map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64())
