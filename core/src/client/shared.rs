@@ -346,7 +346,7 @@ impl Shared {
     /// The cut whose spans the best plan of now needs; none if it needs no span at all.
     fn cut_to_prepare(&self) -> Option<usize> {
         let ready_cuts = self.executor.ready_cuts();
-        match self.state().planner.choose(&ready_cuts, now()).best.plan {
+        match self.state().planner.would_choose(&ready_cuts, now()) {
             Plan::Split { cut, .. } => Some(cut),
             Plan::Photo(_) if self.policy.if_server_fails == IfServerFails::Fail => None,
             Plan::Photo(_) | Plan::Device => Some(self.manifest.last_cut()),

@@ -144,6 +144,13 @@ impl Planner {
         patience
     }
 
+    /// The plan that would be chosen for a call at `now`, where none begins. Changes nothing.
+    pub fn would_choose(&mut self, ready_cuts: &[usize], now: Instant) -> Plan {
+        let link = self.estimates.link.clone();
+        let plan = self.plan_over(link, ready_cuts, now);
+        plan.unwrap_or(Plan::Device)
+    }
+
     /// The plan that would be chosen at `now` if the link were `link`. Changes nothing.
     pub(super) fn plan_over(
         &mut self,

@@ -77,7 +77,7 @@ impl Dyno {
         let device = &mut self.planner.estimates_mut().device;
         device.observe(0, self.last_cut, self.device_ms, self.epoch);
         let ready_cuts = [0, self.last_cut];
-        if let Plan::Split { cut, .. } = self.planner.choose(&ready_cuts, self.epoch).best.plan {
+        if let Plan::Split { cut, .. } = self.planner.would_choose(&ready_cuts, self.epoch) {
             self.ready = cut;
         }
     }

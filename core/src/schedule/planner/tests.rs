@@ -307,3 +307,12 @@ fn the_same_estimates_give_the_same_choices() {
         assert_eq!(one.choose(ALL_READY, now), other.choose(ALL_READY, now));
     }
 }
+
+#[test]
+fn what_would_be_chosen_is_chosen_then_and_changes_nothing() {
+    let mut planner = planner_that_splits();
+    let now = Instant::now();
+    let plan = planner.would_choose(ALL_READY, now);
+    assert_eq!((plan, planner.current()), (split(1), None));
+    assert_eq!(planner.choose(ALL_READY, now).best.plan, plan);
+}
