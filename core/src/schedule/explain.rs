@@ -37,7 +37,8 @@ pub struct Explanation {
 pub struct ExplainedRow {
     /// The plan and its estimates.
     pub candidate: Candidate,
-    /// How far it breaks the limits: the sum of what it takes too much of each, as shares of them.
+    /// How far it breaks the limits: the sum of what it takes too much of each, as shares of them, and the
+    /// share of calls that are late.
     pub excess: f64,
     /// Why it was chosen or not.
     pub verdict: String,

@@ -395,14 +395,27 @@ impl TestServer {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Whatever came before, the server lives and answers.
+    /// Whatever came before, the server lives and answers. Paused time stands still meanwhile: the workers are threads
+    /// that it does not know of, and it would be over before they have begun.
     pub async fn assert_well(&self) {
+        let _still = stand_still();
         let fresh = client();
         let live = fresh.get(self.url("/v2/health/live")).send().await.unwrap();
         assert_eq!(live.status(), 200);
         let answer = self.infer("echo").send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
+}
+
+/// Keeps paused time from moving on by itself until the returned end is dropped, or for [`PATIENCE`]: it does not
+/// while a blocking task runs.
+fn stand_still() -> std::sync::mpsc::Sender<()> {
+    let (release, released) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || {
+        // Nothing is ever sent: the end that is dropped is the news.
+        let _ = released.recv_timeout(PATIENCE);
+    });
+    release
 }
 
 /// Tries until it holds; a test that never gets there fails by its patience.

@@ -316,3 +316,23 @@ fn what_would_be_chosen_is_chosen_then_and_changes_nothing() {
     assert_eq!((plan, planner.current()), (split(1), None));
     assert_eq!(planner.choose(ALL_READY, now).best.plan, plan);
 }
+
+#[test]
+fn a_plan_that_keeps_a_latency_often_is_less_bad_than_one_that_never_does() {
+    let objective = Objective::onloading(100.0);
+    let estimates = Estimates::new(&manifest(), None, LinkPrior::MOBILE, 1.0);
+    let candidate = |plan, total_ms, p95_ms| Candidate {
+        total_ms,
+        p95_ms,
+        ..estimates.candidate(plan, ALL_READY, Instant::now())
+    };
+    let steady = candidate(Plan::Device, 150.0, 155.0);
+    let best = |total_ms, p95_ms| {
+        let often = candidate(split(1), total_ms, p95_ms);
+        objective.best_of(&[steady, often]).unwrap().plan
+    };
+    assert_eq!(best(95.0, 250.0), split(1), "more than half of the calls");
+    assert_eq!(best(110.0, 250.0), split(1), "nearly half of them");
+    assert_eq!(best(170.0, 175.0), Plan::Device, "neither: the faster one");
+    assert_eq!(best(90.0, 99.0), split(1), "it keeps it");
+}
