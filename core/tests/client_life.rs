@@ -217,11 +217,10 @@ async fn a_cut_that_is_not_built_is_asked_for_once_chosen_and_another_plan_runs(
     assert_eq!(*device.requested.lock().unwrap(), [1]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_device_that_turns_out_slow_is_relieved_by_the_server() {
+/// A device of a bundle that was prepared on a machine a hundred times as fast.
+fn a_slow_device() -> (Arc<Device>, Client) {
     let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
-    // The bundle was prepared on a machine a hundred times as fast as this device.
-    let profile = dyno_core::bundle::Profile {
+    let profile = Profile {
         head_ms: vec![0.0, 0.5, 1.0, 1.5, 2.0],
         ..client_support::profile()
     };
@@ -230,9 +229,14 @@ async fn a_device_that_turns_out_slow_is_relieved_by_the_server() {
         ..config()
     };
     let executor: Arc<dyn Executor> = device.clone();
-    let transport = Some(server.clone() as Arc<dyn dyno_core::client::Transport>);
     let client =
-        Client::from_parts(manifest(), Some(&profile), executor, transport, config).unwrap();
+        Client::from_parts(manifest(), Some(&profile), executor, Some(server), config).unwrap();
+    (device, client)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_turns_out_slow_is_relieved_by_the_server() {
+    let (_, client) = a_slow_device();
     let first = client.infer(stage(&client)).await.unwrap();
     assert_eq!(
         first.ran_on,
@@ -257,20 +261,7 @@ async fn warming_up_opens_the_connection_and_builds_the_planned_spans() {
 
 #[tokio::test(start_paused = true)]
 async fn warming_up_finds_out_how_fast_the_device_is() {
-    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
-    // A hundred times slower than the machine that prepared the bundle.
-    let profile = Profile {
-        head_ms: vec![0.0, 0.5, 1.0, 1.5, 2.0],
-        ..client_support::profile()
-    };
-    let config = ClientConfig {
-        server_speed: 1.0,
-        ..config()
-    };
-    let executor: Arc<dyn Executor> = device.clone();
-    let transport = Some(server.clone() as Arc<dyn dyno_core::client::Transport>);
-    let client =
-        Client::from_parts(manifest(), Some(&profile), executor, transport, config).unwrap();
+    let (device, client) = a_slow_device();
     for _ in 0..2 {
         client.warm_up().await.unwrap();
         assert_eq!(*device.runs.lock().unwrap(), [(0, LAST)], "once is enough");

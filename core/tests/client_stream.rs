@@ -19,7 +19,7 @@ use dyno_core::client::{
     StreamOptions, StreamedInference, Transport,
 };
 use dyno_core::runtime::Executor;
-use dyno_core::schedule::{LinkPrior, Metric, NetworkKind, Objective, Plan};
+use dyno_core::schedule::{LinkPrior, Metric, NetworkKind, Objective, PhotoCodec, Plan};
 use dyno_core::{Error, ErrorKind};
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::time::Instant;
@@ -165,10 +165,11 @@ async fn the_device_answers_frames_that_find_the_way_to_the_server_full() {
     // Photos take 100 ms to send and 80 on the server, and the whole model 120 here: the device has nothing
     // to do while they are under way.
     let (slow, whole) = (Duration::from_millis(100), Duration::from_millis(80));
-    let run = async |objective: Objective| {
+    let run = async |objective: Objective, plan: Option<Plan>| {
         let (device, server) = (TimedDevice::new(HEAD), TimedServer::new(slow, whole));
         let mut config = ClientConfig {
             objective,
+            plan,
             server_speed: 1.5,
             link: LinkPrior {
                 rtt_ms: 1.0,
@@ -190,12 +191,17 @@ async fn the_device_answers_frames_that_find_the_way_to_the_server_full() {
         }
         (began.elapsed(), here)
     };
-    let (took, here) = run(Objective::minimal(Metric::Throughput)).await;
+    let (took, here) = run(Objective::minimal(Metric::Throughput), None).await;
     assert!((14..26).contains(&here), "{here}");
     assert!(took < slow * 40 * 2 / 3, "{took:?}");
 
-    // Whoever asks for little of something else does not get more frames that take more of it.
-    let (took, here) = run(Objective::minimal(Metric::ServerTime)).await;
+    // Not where the plan is the app's.
+    let photos = Some(Plan::Photo(PhotoCodec::Ppm));
+    let (took, here) = run(Objective::minimal(Metric::Throughput), photos).await;
+    assert_eq!(here, 0, "{took:?}");
+
+    // Least server time is the device alone.
+    let (took, here) = run(Objective::minimal(Metric::ServerTime), None).await;
     assert_eq!(here, 40, "{took:?}");
 }
 

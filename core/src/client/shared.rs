@@ -321,7 +321,7 @@ impl Shared {
         };
         let executor = self.executor.clone();
         off_thread(move || executor.prepare(cut)).await?;
-        if self.state().planner.estimates().device.is_known() {
+        if self.state().planner.estimates().device.seen().is_some() {
             return Ok(());
         }
         let (executor, manifest) = (self.executor.clone(), self.manifest.clone());

@@ -117,13 +117,8 @@ impl Machine {
         (1.645 * self.factor.variance().sqrt()).exp()
     }
 
-    /// Whether it was ever seen at work.
-    pub(crate) fn is_known(&self) -> bool {
-        self.seen.is_some()
-    }
-
     /// When it was last seen at work, if ever.
-    pub(super) fn seen(&self) -> Option<Instant> {
+    pub(crate) fn seen(&self) -> Option<Instant> {
         self.seen
     }
 

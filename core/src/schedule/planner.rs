@@ -87,13 +87,10 @@ impl Planner {
     /// The plan for an inference that starts at `now`.
     pub fn choose(&mut self, ready_cuts: &[usize], now: Instant) -> Choice {
         self.estimates.begins(now);
-        self.rate(ready_cuts, now);
-        let objective = &self.objective;
-        let best = best_of(&mut self.rated, objective, |_| true);
-        let best = keep_or_replace(&self.rated, objective, self.current, best);
+        let best = self.best(ready_cuts, now);
         let runnable = match best {
             Some(best) if best.candidate.ready => Some(best),
-            _ => best_of(&mut self.rated, objective, |c| c.ready).or(best),
+            _ => best_of(&mut self.rated, &self.objective, |c| c.ready).or(best),
         };
         let (Some(best), Some(runnable)) = (best, runnable) else {
             // Never: a planner has a plan, if only the device.
@@ -146,9 +143,8 @@ impl Planner {
 
     /// The plan that would be chosen for a call at `now`, where none begins. Changes nothing.
     pub fn would_choose(&mut self, ready_cuts: &[usize], now: Instant) -> Plan {
-        let link = self.estimates.link.clone();
-        let plan = self.plan_over(link, ready_cuts, now);
-        plan.unwrap_or(Plan::Device)
+        let best = self.best(ready_cuts, now);
+        best.map_or(Plan::Device, |best| best.candidate.plan)
     }
 
     /// The plan that would be chosen at `now` if the link were `link`. Changes nothing.
@@ -159,11 +155,16 @@ impl Planner {
         now: Instant,
     ) -> Option<Plan> {
         let as_it_is = std::mem::replace(&mut self.estimates.link, link);
-        self.rate(ready_cuts, now);
+        let best = self.best(ready_cuts, now);
         self.estimates.link = as_it_is;
-        let best = best_of(&mut self.rated, &self.objective, |_| true);
-        let best = keep_or_replace(&self.rated, &self.objective, self.current, best);
         best.map(|best| best.candidate.plan)
+    }
+
+    /// Rates every plan; the best, or the current one if it is close.
+    fn best(&mut self, ready_cuts: &[usize], now: Instant) -> Option<Rated> {
+        self.rate(ready_cuts, now);
+        let best = best_of(&mut self.rated, &self.objective, |_| true);
+        keep_or_replace(&self.rated, &self.objective, self.current, best)
     }
 
     /// Every candidate, the best under the objective first, with its excess over the limits.

@@ -78,10 +78,11 @@ fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
 /// proportion.
 fn late_share(candidate: &Candidate, limit_ms: f64) -> f64 {
     let spread_ms = candidate.p95_ms - candidate.total_ms;
-    if spread_ms <= 0.0 {
+    let above_mean = (limit_ms - candidate.total_ms) / spread_ms;
+    // Nothing to tell from: all calls are alike, or the link is thought never to carry it.
+    if !above_mean.is_finite() {
         return 1.0;
     }
-    let above_mean = (limit_ms - candidate.total_ms) / spread_ms;
     (0.5 - 0.45 * above_mean).clamp(0.0, 1.0)
 }
 

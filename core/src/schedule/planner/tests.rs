@@ -335,4 +335,14 @@ fn a_plan_that_keeps_a_latency_often_is_less_bad_than_one_that_never_does() {
     assert_eq!(best(110.0, 250.0), split(1), "nearly half of them");
     assert_eq!(best(170.0, 175.0), Plan::Device, "neither: the faster one");
     assert_eq!(best(90.0, 99.0), split(1), "it keeps it");
+    let never = candidate(split(1), f64::INFINITY, f64::INFINITY);
+    assert_eq!(
+        objective.best_of(&[never, steady]).unwrap().plan,
+        Plan::Device
+    );
+    assert_eq!(
+        objective.best_of(&[never]).unwrap().plan,
+        split(1),
+        "all there is"
+    );
 }
