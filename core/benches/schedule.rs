@@ -27,6 +27,13 @@ fn decisions(c: &mut Criterion) {
             b.iter(|| planner.choose(black_box(&ready), black_box(now)));
         });
     }
+    let (mut planner, now) = (
+        planner(Objective::minimal(Metric::Throughput)),
+        Instant::now(),
+    );
+    group.bench_function("stream", |b| {
+        b.iter(|| planner.choose_in_stream(black_box(&[0, 40, 97]), 8, black_box(now)));
+    });
     group.finish();
 }
 

@@ -125,3 +125,17 @@ async fn a_probe_that_fails_is_a_failure() {
     assert!(probes(&server) <= 10, "{}", probes(&server));
     assert!(server.calls() - calls <= 8, "{}", server.calls() - calls);
 }
+
+#[tokio::test(start_paused = true)]
+async fn warming_up_opens_the_window_of_a_fast_link() {
+    // The round trip and the first probe of 12 kB tell how fast it is.
+    for (behaviour, expected) in [
+        (Behaviour::Answers, 2),
+        (Behaviour::AnswersAfter(SECOND / 2), 1),
+    ] {
+        let (device, server) = (Arc::new(Device::default()), Server::new(behaviour));
+        let client = client(&device, Some(&server), config()).unwrap();
+        client.warm_up().await.unwrap();
+        assert_eq!(probes(&server), expected);
+    }
+}

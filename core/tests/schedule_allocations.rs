@@ -13,6 +13,7 @@ fn decisions_and_samples_in_the_steady_state_allocate_nothing() {
     for objective in [
         Objective::minimal(Metric::Latency),
         Objective::default(),
+        Objective::minimal(Metric::Throughput),
         "latency=1,energy=0.1".parse().unwrap(),
     ] {
         let mut planner = planner(objective.clone());
@@ -22,7 +23,7 @@ fn decisions_and_samples_in_the_steady_state_allocate_nothing() {
             let choice = planner.choose(&[0, 40, 97], now);
             let device = planner.candidate(Plan::Device, &[0, 40, 97], now);
             std::hint::black_box(probing.is_due(&mut planner, &device, &[0, 40, 97], now));
-            std::hint::black_box(planner.overlap(&choice.best, &[0, 40, 97], now));
+            std::hint::black_box(planner.choose_in_stream(&[0, 40, 97], 8, now));
             let estimates = planner.estimates_mut();
             estimates.device.observe(0, 97, 30.0, now);
             estimates.packed(&choice.best.plan, 9_000, 1.0, now);

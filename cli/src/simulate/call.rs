@@ -1,6 +1,6 @@
 //! One call in virtual time: what a policy decides, and what comes of it in the true world.
 
-use dyno_core::schedule::{Overlap, Patience, Plan};
+use dyno_core::schedule::{Overlap, Patience, Plan, UnderWay};
 
 use super::uplink::Uplink;
 use super::world::{Photo, World};
@@ -35,6 +35,8 @@ pub(crate) struct Request {
     pub(super) end_ms: f64,
     pub(super) answered: bool,
     pub(super) receive_ms: f64,
+    /// Behind the tails of this client's other requests.
+    pub(super) queue_ms: f64,
     pub(super) unpack_ms: f64,
     pub(super) tail_ms: f64,
 }
@@ -50,10 +52,38 @@ impl Outcome {
     }
 }
 
+/// A request that is about to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) plan: Plan,
+    pub(super) bytes: usize,
+    pub(super) sent_ms: f64,
+    /// When its call began.
+    pub(super) start_ms: f64,
+    /// When the server will have answered the requests before it.
+    pub(super) server_free_ms: f64,
+}
+
 /// Chooses plans, and learns from what comes of them.
 pub(super) trait Policy {
+    /// The way up as it is before the first call.
+    fn uplink(&self, world: &World) -> Uplink {
+        world.uplink()
+    }
+
     /// The plan for a call.
     fn decide(&mut self, world: &World, uplink: &mut Uplink, call: Call) -> Plan;
+
+    /// The plan for the next frame of a stream.
+    fn decide_in_stream(
+        &mut self,
+        world: &World,
+        uplink: &mut Uplink,
+        call: Call,
+        _under_way: &UnderWay,
+    ) -> Plan {
+        self.decide(world, uplink, call)
+    }
 
     /// Bytes that were sent besides the call's own, since this was asked last.
     fn other_bytes(&mut self) -> usize {
@@ -61,20 +91,19 @@ pub(super) trait Policy {
     }
 
     /// How long the request of a call is waited for; for ever if none is said.
-    fn patience(
-        &mut self,
-        _plan: &Plan,
-        _bytes: usize,
-        _sent_ms: f64,
-        _used_ms: f64,
-    ) -> Option<Patience> {
+    fn patience(&mut self, _sending: &Sending) -> Option<Patience> {
         None
     }
 
     /// What a stream does with the frames after the one that was decided last; none if all follow a plan, and
-    /// as many as bodies find room.
+    /// as many begin as bodies find room.
     fn overlap(&self) -> Option<Overlap> {
         None
+    }
+
+    /// What a call that follows `plan` and uses the server adds to what is under way.
+    fn adds(&self, _plan: Plan, _start_ms: f64) -> UnderWay {
+        UnderWay::default()
     }
 
     /// What became of a call.
@@ -90,7 +119,13 @@ pub(super) fn run(
 ) -> Outcome {
     let plan = policy.decide(world, uplink, call);
     let outcome = follow(world, uplink, plan, call, |bytes, sent_ms| {
-        policy.patience(&plan, bytes, sent_ms, sent_ms - call.start_ms)
+        policy.patience(&Sending {
+            plan,
+            bytes,
+            sent_ms,
+            start_ms: call.start_ms,
+            server_free_ms: 0.0,
+        })
     });
     policy.learn(&outcome);
     Outcome {
@@ -134,6 +169,7 @@ pub(super) fn follow(
         end_ms: answered_ms,
         answered: answered_ms.is_finite(),
         receive_ms: sent.last_ms - sent.first_ms,
+        queue_ms: 0.0,
         unpack_ms: truth.unpack_ms,
         tail_ms: truth.tail_ms,
     };

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use dyno_core::bundle::Bundle;
-use dyno_core::schedule::{Metric, Objective};
+use dyno_core::schedule::{Metric, Objective, Plan};
 use serde::{Deserialize, Serialize};
 
 use self::call::Outcome;
@@ -79,7 +79,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .objective
         .objective(&Objective::minimal(Metric::Latency))?;
     let scenario = args.scenario()?;
-    let (policies, calls) = simulate(&bundle, &objective, &scenario);
+    let Simulated {
+        policies, calls, ..
+    } = simulate(&bundle, &objective, &scenario);
     if let Some(path) = &args.calls_out {
         write_calls(path, &calls)?;
     }
@@ -137,13 +139,18 @@ impl Args {
     }
 }
 
+/// What came of a scenario.
+pub(crate) struct Simulated {
+    /// Every policy.
+    pub(crate) policies: Policies,
+    /// `DynO`'s calls.
+    pub(crate) calls: Vec<Outcome>,
+    /// The plan of `static_best`.
+    pub(crate) best_fixed: Option<Plan>,
+}
+
 /// Every policy in one scenario.
-/// Also gives DynO's calls.
-pub(crate) fn simulate(
-    bundle: &Bundle,
-    objective: &Objective,
-    scenario: &Scenario,
-) -> (Policies, Vec<Outcome>) {
+pub(crate) fn simulate(bundle: &Bundle, objective: &Objective, scenario: &Scenario) -> Simulated {
     let mut world = World::new(
         bundle,
         scenario.trace.clone(),
@@ -175,10 +182,16 @@ pub(crate) fn simulate(
             .policies
             .insert(name, run.summary(&world, &outcomes));
     }
-    if let Some(best) = static_best(&setup, &world, &run) {
-        policies.policies.insert("static_best", best);
+    let best = static_best(&setup, &world, &run);
+    let best_fixed = best.map(|(plan, summary)| {
+        policies.policies.insert("static_best", summary);
+        plan
+    });
+    Simulated {
+        policies,
+        calls,
+        best_fixed,
     }
-    (policies, calls)
 }
 
 /// One line of `--calls-out`.
@@ -216,10 +229,10 @@ fn write_calls(path: &Path, calls: &[Outcome]) -> Result<()> {
 }
 
 /// The best of all fixed plans, in hindsight.
-fn static_best(setup: &Setup, world: &World, run: &Run) -> Option<Summary> {
+fn static_best(setup: &Setup, world: &World, run: &Run) -> Option<(Plan, Summary)> {
     let summaries = setup.space.iter().map(|row| {
         let outcomes = run.calls(world, &mut Fixed(row.plan));
-        run.summary(world, &outcomes)
+        (row.plan, run.summary(world, &outcomes))
     });
     let cost = |s: &Summary| match run.objective.first_metric() {
         Metric::Throughput => -s.throughput_fps,
@@ -231,7 +244,7 @@ fn static_best(setup: &Setup, world: &World, run: &Run) -> Option<Summary> {
     let violations = |s: &Summary| s.limit_violations as f64 / s.calls.max(1) as f64;
     let key = |s: &Summary| (1.0 - s.answered, violations(s), cost(s));
     summaries.min_by(|a, b| {
-        let (a, b) = (key(a), key(b));
+        let (a, b) = (key(&a.1), key(&b.1));
         a.0.total_cmp(&b.0)
             .then(a.1.total_cmp(&b.1))
             .then(a.2.total_cmp(&b.2))

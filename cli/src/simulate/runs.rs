@@ -29,7 +29,7 @@ impl Run {
         if self.is_stream() {
             return self.stream(world, policy);
         }
-        let (mut uplink, mut start_ms) = (world.uplink(), 0.0);
+        let (mut uplink, mut start_ms) = (policy.uplink(world), 0.0);
         let mut outcomes = Vec::new();
         while start_ms < self.duration_ms && outcomes.len() < MAX_CALLS {
             let call = Call {
@@ -53,7 +53,8 @@ impl Run {
         if self.is_stream() {
             return 0;
         }
-        let (mut uplink, mut start_ms, mut index, mut avoidable) = (world.uplink(), 0.0, 0, 0);
+        let (mut uplink, mut start_ms, mut index, mut avoidable) =
+            (policy.uplink(world), 0.0, 0, 0);
         while start_ms < self.duration_ms && index < MAX_CALLS {
             let call = Call {
                 start_ms,
@@ -115,7 +116,7 @@ impl Run {
     }
 
     fn stream(&self, world: &World, policy: &mut dyn Policy) -> Vec<Outcome> {
-        let mut pipeline = Pipeline::new(world);
+        let mut pipeline = Pipeline::new(policy.uplink(world));
         let mut outcomes = Vec::new();
         while pipeline.ready_ms() < self.duration_ms && outcomes.len() < MAX_CALLS {
             let photo = Photo::number(outcomes.len());

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use dyno_core::client::MAX_IN_FLIGHT;
-use dyno_core::schedule::{Overlap, Plan};
+use dyno_core::schedule::{Next, Overlap, UnderWay};
 
-use super::call::{Call, Outcome, Policy, Request};
+use super::call::{Call, Outcome, Policy, Request, Sending};
 use super::device::Device;
 use super::uplink::Uplink;
 use super::world::{Photo, World};
@@ -23,8 +23,8 @@ pub(super) struct Pipeline {
     server_free_ms: f64,
     /// When the last bodies had left, oldest first.
     unsent_until_ms: [f64; MAX_UNSENT],
-    /// When the last calls that used the server were answered.
-    answered_ms: VecDeque<f64>,
+    /// The last calls that used the server: when they were answered, and what each added until then.
+    remote: VecDeque<(f64, UnderWay)>,
     /// When the answers of the last frames were taken, which is in their order; oldest first.
     taken_ms: VecDeque<f64>,
     /// What the policy said last of the frames to come.
@@ -32,14 +32,14 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new(world: &World) -> Self {
+    pub(super) fn new(uplink: Uplink) -> Self {
         Self {
             device: Device::default(),
-            uplink: world.uplink(),
+            uplink,
             uplink_free_ms: 0.0,
             server_free_ms: 0.0,
             unsent_until_ms: [0.0; MAX_UNSENT],
-            answered_ms: VecDeque::from([0.0; MAX_IN_FLIGHT]),
+            remote: VecDeque::with_capacity(MAX_IN_FLIGHT),
             taken_ms: VecDeque::from([0.0; MAX_IN_FLIGHT]),
             overlap: None,
         }
@@ -48,30 +48,25 @@ impl Pipeline {
     /// When the next frame can begin.
     pub(super) fn ready_ms(&self) -> f64 {
         let room_ms = self.taken_ms.front().copied().unwrap_or(0.0);
-        let device_ms = self.device.free_ms().max(room_ms);
-        match self.overlap {
-            Some(overlap) if overlap.device_joins => device_ms,
-            _ => device_ms.max(self.slot_ms()),
-        }
-    }
-
-    /// When another frame may be on its way to the server.
-    fn slot_ms(&self) -> f64 {
-        match self.overlap {
-            Some(overlap) => self.fewer_than_ms(overlap.remote_calls),
+        let slot_ms = match &self.overlap {
+            Some(overlap) => self.slot_ms(overlap),
             None => self.unsent_until_ms[0],
-        }
+        };
+        self.device.free_ms().max(room_ms).max(slot_ms)
     }
 
-    /// From when on fewer than so many calls are without the server's answer.
-    fn fewer_than_ms(&self, calls: usize) -> f64 {
-        let mut ends_ms: Vec<f64> = self.answered_ms.iter().copied().collect();
+    /// From when on a frame does not have to wait for answers.
+    fn slot_ms(&self, overlap: &Overlap) -> f64 {
+        let mut ends_ms: Vec<f64> = self.remote.iter().map(|(end_ms, _)| *end_ms).collect();
         ends_ms.sort_by(f64::total_cmp);
-        let nth_last = ends_ms.len().checked_sub(calls);
-        nth_last
-            .and_then(|i| ends_ms.get(i))
-            .copied()
-            .unwrap_or(0.0)
+        let begins = |at_ms: &f64| overlap.next(&self.under_way(*at_ms)) != Next::Waits;
+        let times_ms = std::iter::once(0.0).chain(ends_ms);
+        times_ms.into_iter().find(begins).unwrap_or(0.0)
+    }
+
+    fn under_way(&self, at_ms: f64) -> UnderWay {
+        let open = self.remote.iter().filter(|(end_ms, _)| *end_ms > at_ms);
+        open.map(|(_, adds)| *adds).sum()
     }
 
     /// Runs the next frame.
@@ -80,13 +75,9 @@ impl Pipeline {
             start_ms: self.ready_ms(),
             photo,
         };
-        let plan = if call.start_ms < self.slot_ms() {
-            Plan::Device
-        } else {
-            let plan = policy.decide(world, &mut self.uplink, call);
-            self.overlap = policy.overlap();
-            plan
-        };
+        let under_way = self.under_way(call.start_ms);
+        let plan = policy.decide_in_stream(world, &mut self.uplink, call, &under_way);
+        self.overlap = policy.overlap();
         let truth = world.truth(&plan, photo);
         let cut = world.facts(&plan).cut;
         let (bytes, pack_ms) = if plan.uses_server() {
@@ -110,9 +101,14 @@ impl Pipeline {
         }
         policy.learn(&outcome);
         let before_ms = self.taken_ms.back().copied().unwrap_or(0.0);
-        shift_in(&mut self.taken_ms, before_ms.max(outcome.end_ms));
+        self.taken_ms.pop_front();
+        self.taken_ms.push_back(before_ms.max(outcome.end_ms));
         if plan.uses_server() {
-            shift_in(&mut self.answered_ms, outcome.end_ms);
+            if self.remote.len() == MAX_IN_FLIGHT {
+                self.remote.pop_front();
+            }
+            let adds = policy.adds(plan, call.start_ms);
+            self.remote.push_back((outcome.end_ms, adds));
         }
         outcome.bytes += policy.other_bytes();
         outcome
@@ -129,17 +125,24 @@ impl Pipeline {
         let truth = world.truth(&outcome.plan, photo);
         let cut = world.facts(&outcome.plan).cut;
         let sent_ms = outcome.end_ms.max(self.uplink_free_ms);
-        let used_ms = sent_ms - outcome.start_ms;
-        let patience = policy.patience(&outcome.plan, outcome.bytes, sent_ms, used_ms);
+        let patience = policy.patience(&Sending {
+            plan: outcome.plan,
+            bytes: outcome.bytes,
+            sent_ms,
+            start_ms: outcome.start_ms,
+            server_free_ms: self.server_free_ms,
+        });
         let sent = self.uplink.send(&world.trace, sent_ms, outcome.bytes);
         let arrived_ms = sent.last_ms + world.rtt_ms / 2.0;
-        let served_ms = arrived_ms.max(self.server_free_ms) + truth.unpack_ms + truth.tail_ms;
+        let queue_ms = (self.server_free_ms - arrived_ms).max(0.0);
+        let served_ms = arrived_ms + queue_ms + truth.unpack_ms + truth.tail_ms;
         let answered_ms = served_ms + world.rtt_ms / 2.0;
         let mut request = Request {
             sent_ms,
             end_ms: answered_ms,
             answered: answered_ms.is_finite(),
             receive_ms: sent.last_ms - sent.first_ms,
+            queue_ms,
             unpack_ms: truth.unpack_ms,
             tail_ms: truth.tail_ms,
         };
@@ -173,11 +176,6 @@ impl Pipeline {
     }
 }
 
-fn shift_in(list: &mut VecDeque<f64>, ms: f64) {
-    list.pop_front();
-    list.push_back(ms);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,33 +186,29 @@ mod tests {
     }
 
     fn pipeline(overlap: Option<Overlap>) -> Pipeline {
+        let adds = UnderWay {
+            calls: 1,
+            way_ms: 1.0,
+        };
         Pipeline {
             device: Device::default(),
             uplink: Uplink::new(10.0),
             uplink_free_ms: 0.0,
             server_free_ms: 0.0,
             unsent_until_ms: [70.0, 80.0],
-            answered_ms: (1..=MAX_IN_FLIGHT).map(|i| i as f64).collect(),
+            remote: (1..=MAX_IN_FLIGHT).map(|i| (i as f64, adds)).collect(),
             taken_ms: VecDeque::from([0.0; MAX_IN_FLIGHT]),
             overlap,
         }
     }
 
     #[test]
-    fn a_frame_waits_for_a_slot_or_is_the_devices() {
-        let overlap = |device_joins| {
-            Some(Overlap {
-                remote_calls: 3,
-                device_joins,
-            })
-        };
+    fn a_frame_waits_for_a_slot_where_it_needs_one() {
         let last = MAX_IN_FLIGHT as f64;
-        let waits = pipeline(overlap(false));
         // Then two are without an answer.
-        assert_ms(waits.ready_ms(), last - 2.0);
-        let joins = pipeline(overlap(true));
-        assert_ms(joins.ready_ms(), 0.0);
-        assert_ms(joins.slot_ms(), last - 2.0);
+        let three = pipeline(Some(Overlap::FIRST));
+        assert_ms(three.ready_ms(), last - 2.0);
+        assert_eq!(three.under_way(last - 2.0).calls, 2);
         assert_ms(pipeline(None).ready_ms(), 70.0);
     }
 

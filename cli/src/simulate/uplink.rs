@@ -95,6 +95,13 @@ impl Uplink {
         self
     }
 
+    /// The same connection, where all that was sent over it was sent before time began.
+    pub(super) fn idle_from_the_start(mut self) -> Self {
+        self.busy_until_ms = 0.0;
+        self.used_ms = 0.0;
+        self
+    }
+
     /// The same connection with its window open, as it is for those who use it all the time.
     pub(super) fn opened(&self, at_ms: f64) -> Self {
         Self {

@@ -9,12 +9,12 @@ use super::access::Access;
 use super::exchange::{self, Permit};
 use super::local::{self, Finished, Rest};
 use super::remote::Pending;
-use super::shared::{Shared, Start};
+use super::shared::{Flow, Shared, Start};
 use super::{
     BodyKind, Fallback, IfDeviceFails, Inference, Label, RanOn, StageTimes, Staged, ms, now,
 };
 use crate::runtime::{Cancel, CancelOnDrop};
-use crate::schedule::{Candidate, Codec, PhotoCodec, Plan, Precision};
+use crate::schedule::{Candidate, Codec, Overlap, PhotoCodec, Plan, Precision};
 use crate::{Error, ErrorKind, Result, Tensor};
 
 /// Infers a staged photo. Dropping the future cancels the span or the request under way.
@@ -61,10 +61,15 @@ impl Call {
         Self::new(client, staged, started, client.begin(started))
     }
 
-    /// A call that the device is to answer, whatever the best plan is.
-    pub(super) fn begin_on_device(client: &Arc<Shared>, staged: Staged) -> Self {
+    /// The call of a stream's next frame, and what becomes of the frames after it.
+    pub(super) fn begin_in_stream(
+        client: &Arc<Shared>,
+        staged: Staged,
+        flow: Flow,
+    ) -> (Self, Overlap) {
         let started = now();
-        Self::new(client, staged, started, client.begin_on_device(started))
+        let (start, overlap) = client.begin_in_stream(flow, started);
+        (Self::new(client, staged, started, start), overlap)
     }
 
     fn new(client: &Arc<Shared>, staged: Staged, started: Instant, start: Start) -> Self {

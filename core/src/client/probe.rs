@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::breaker::Pass;
 use super::exchange::Permit;
 use super::learning::Sent;
-use super::ms;
 use super::shared::{Shared, State};
 use super::transport::Probed;
-use crate::schedule::{Candidate, PROBE_BYTES};
+use super::{ms, now};
+use crate::schedule::{Candidate, OPENING_PROBE_BYTES, PROBE_BYTES, opening_probe_is_worth_it};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest time for a probe to be answered; transports report a silent server before that.
@@ -64,16 +64,33 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
 }
 
 /// Sends the first probe, over a connection that was just opened: what the link carries is better known
-/// before the first call than assumed. One that is not answered soon teaches nothing yet.
+/// before the first call than assumed. Where it carries much, a larger one opens TCP's window for the first bodies.
+/// One that is not answered soon teaches nothing yet.
 pub(super) async fn while_warming_up(client: &Shared) {
-    let Some(transport) = &client.transport else {
+    if !is_answered_soon(client, PROBE_BYTES).await {
         return;
-    };
-    let sent = Sent::aside(PROBE_BYTES);
-    let probed = tokio::time::timeout(WARM_UP_PROBE_TIMEOUT, transport.probe(PROBE_BYTES)).await;
-    if let Ok(probed @ Ok(Some(_))) = probed {
-        learn(client, &probed, &sent);
     }
+    let is_worth_it = {
+        let state = client.state();
+        opening_probe_is_worth_it(&state.planner.estimates().link, now())
+    };
+    if is_worth_it {
+        is_answered_soon(client, OPENING_PROBE_BYTES).await;
+    }
+}
+
+/// Whether a probe of so many bytes was answered while warming up waits for it, and learnt from.
+async fn is_answered_soon(client: &Shared, bytes: usize) -> bool {
+    let Some(transport) = &client.transport else {
+        return false;
+    };
+    let sent = Sent::aside(bytes);
+    let probed = tokio::time::timeout(WARM_UP_PROBE_TIMEOUT, transport.probe(bytes)).await;
+    let Ok(probed @ Ok(Some(_))) = probed else {
+        return false;
+    };
+    learn(client, &probed, &sent);
+    true
 }
 
 fn learn(client: &Shared, probed: &Result<Option<Probed>>, sent: &Sent) {

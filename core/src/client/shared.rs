@@ -21,8 +21,8 @@ use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
 use crate::runtime::{Activation, Cancel, Executor, SpanRun};
 use crate::schedule::{
-    Candidate, Estimates, Explanation, Network, NetworkKind, Overlap, PhotoCodec, Plan, Planner,
-    Probing, SpacePlan, all_plans, calibrated_plans,
+    Candidate, Choice, Estimates, Explanation, Network, NetworkKind, Next, Overlap, PhotoCodec,
+    Plan, Planner, Probing, SpacePlan, UnderWay, all_plans, calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -53,6 +53,14 @@ pub(super) struct State {
     pub(super) in_flight: InFlight,
     /// Plans whose messages the server does not take, and what it said.
     pub(super) refused: Vec<(Plan, ErrorKind)>,
+}
+
+/// What is under way in a stream when its next frame begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flow {
+    pub(super) under_way: UnderWay,
+    /// Most frames at once.
+    pub(super) room: usize,
 }
 
 /// How a call begins.
@@ -138,17 +146,44 @@ impl Shared {
         let ready_cuts = self.executor.ready_cuts();
         let mut state = self.state();
         let choice = state.planner.choose(&ready_cuts, now);
-        let plan = choice.runnable.plan;
+        self.start(state, &choice, choice.runnable.plan, &ready_cuts, now)
+    }
+
+    /// The same for the next frame of a stream; says as well what becomes of those after it.
+    pub(super) fn begin_in_stream(self: &Arc<Self>, flow: Flow, now: Instant) -> (Start, Overlap) {
+        let ready_cuts = self.executor.ready_cuts();
+        let mut state = self.state();
+        let (choice, overlap) = state.planner.choose_in_stream(&ready_cuts, flow.room, now);
+        let plan = match overlap.next(&flow.under_way) {
+            Next::Instead(plan) => plan,
+            // It would wait if that had been known before.
+            Next::Chosen | Next::Waits => choice.runnable.plan,
+        };
+        (self.start(state, &choice, plan, &ready_cuts, now), overlap)
+    }
+
+    /// A call that follows `plan`, if the server is not left alone, after `choice` was made.
+    fn start(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        choice: &Choice,
+        plan: Plan,
+        ready_cuts: &[usize],
+        now: Instant,
+    ) -> Start {
         let leave = self.leave(&mut state, plan, now);
-        let probe = probe::is_due(self, &mut state, &choice.runnable, &ready_cuts, now);
-        let instead = match leave {
-            Ok(_) => None,
-            Err(_) => Some(state.planner.candidate(Plan::Device, &ready_cuts, now)),
+        let probe = probe::is_due(self, &mut state, &choice.runnable, ready_cuts, now);
+        let follows = match leave {
+            Ok(_) => plan,
+            Err(_) => Plan::Device,
+        };
+        let candidate = if follows == choice.runnable.plan {
+            choice.runnable
+        } else {
+            state.planner.candidate(follows, ready_cuts, now)
         };
         drop(state);
-        if plan != choice.best.plan
-            && let Plan::Split { cut, .. } = choice.best.plan
-        {
+        if let Some(cut) = choice.cut_to_build() {
             self.executor.request(cut);
         }
         if let Some(pass) = probe {
@@ -159,28 +194,10 @@ impl Shared {
             Err(fallback) => (None, Some(fallback)),
         };
         Start {
-            candidate: instead.unwrap_or(choice.runnable),
+            candidate,
             permit,
             fallback,
         }
-    }
-
-    /// A call that starts at `now` and that the device is to answer by itself.
-    pub(super) fn begin_on_device(&self, now: Instant) -> Start {
-        let ready_cuts = self.executor.ready_cuts();
-        let planner = &self.state().planner;
-        Start {
-            candidate: planner.candidate(Plan::Device, &ready_cuts, now),
-            permit: None,
-            fallback: None,
-        }
-    }
-
-    /// What a stream does with the frames after one of which `expected` is expected.
-    pub(super) fn overlap(&self, expected: &Candidate) -> Overlap {
-        let ready_cuts = self.executor.ready_cuts();
-        let planner = &self.state().planner;
-        planner.overlap(expected, &ready_cuts, now())
     }
 
     /// Leave to send what `plan` sends at `now`, or why the server is left alone. Plans that send

@@ -37,6 +37,8 @@ pub struct Candidate {
     pub total_ms: f64,
     /// What 95 of 100 calls take at most.
     pub p95_ms: f64,
+    /// For how long its bytes keep the uplink busy.
+    pub sending_ms: f64,
     /// The slowest of device, uplink and server: a stream runs one frame in this time.
     pub stage_ms: f64,
     /// Bytes sent.
@@ -54,6 +56,11 @@ impl Candidate {
     /// What happens between sending and having the answer, in milliseconds.
     pub fn remote_ms(&self) -> f64 {
         self.network_ms + self.queue_ms + self.server_ms
+    }
+
+    /// For how long it keeps the way to the server busy: the slower of uplink and server.
+    pub fn way_ms(&self) -> f64 {
+        self.sending_ms.max(self.server_ms)
     }
 
     /// The metric's value, less being better: milliseconds of the slowest stage for throughput.
@@ -331,6 +338,7 @@ impl Moment {
             server_ms: 0.0,
             total_ms: device_ms,
             p95_ms: device_ms * self.device_p95_factor,
+            sending_ms: 0.0,
             stage_ms: device_ms,
             bytes: 0,
             energy_mj: self.power.energy_mj(device_ms, 0.0, 0.0),
@@ -354,8 +362,8 @@ impl Moment {
         let unpack_ms = entry.reference.unpack_ms * estimates.coding.unpack_correction(codec);
         c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;
         c.total_ms = device_ms + c.pack_ms + c.remote_ms();
-        let sending_ms = self.link.sending_ms(c.bytes);
-        c.stage_ms = (device_ms + c.pack_ms).max(sending_ms).max(c.server_ms);
+        c.sending_ms = self.link.sending_ms(c.bytes);
+        c.stage_ms = (device_ms + c.pack_ms).max(c.sending_ms).max(c.server_ms);
         // Stages that are late independently of each other are rarely late together.
         let device_off_ms = (device_ms + c.pack_ms) * (self.device_p95_factor - 1.0);
         let network_off_ms = c.network_ms * (self.link.p95_factor() - 1.0);
@@ -366,8 +374,8 @@ impl Moment {
         c.p95_ms = c.total_ms + squares.sqrt();
         c.energy_mj = self.power.energy_mj(
             device_ms + c.pack_ms,
-            sending_ms,
-            (c.remote_ms() - sending_ms).max(0.0),
+            c.sending_ms,
+            (c.remote_ms() - c.sending_ms).max(0.0),
         );
         c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
         candidate

@@ -10,6 +10,7 @@ mod explain;
 pub(crate) mod fixtures;
 mod link;
 mod machine;
+mod mix;
 mod network;
 mod objective;
 mod overlap;
@@ -32,11 +33,11 @@ pub use network::{Network, NetworkKind};
 pub use objective::{
     DEFAULT_MAX_ACCURACY_DROP_PP, DEFAULT_MAX_LATENCY_MS, Goal, Limits, Metric, Objective,
 };
-pub use overlap::Overlap;
+pub use overlap::{Next, Overlap, UnderWay};
 pub use patience::Patience;
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 pub use planner::{Choice, Planner};
-pub use probing::{PROBE_BYTES, Probing};
+pub use probing::{OPENING_PROBE_BYTES, PROBE_BYTES, Probing, opening_probe_is_worth_it};
 pub use server::Server;
 pub use sizes::Sizes;
 pub use space::{SpacePlan, all_plans, calibrated_plans, can_be_packed};

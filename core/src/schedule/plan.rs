@@ -321,6 +321,14 @@ impl Plan {
     pub const fn uses_server(&self) -> bool {
         !matches!(self, Self::Device)
     }
+
+    /// The cut whose spans the plan needs: none where the whole model is one span, or none is run.
+    pub(crate) const fn inner_cut(&self) -> Option<usize> {
+        match self {
+            Self::Split { cut, .. } if *cut > 0 => Some(*cut),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Plan {

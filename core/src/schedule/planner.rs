@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::cost::{Candidate, Entry, Estimates, Moment};
 use super::link::Link;
+use super::mix::{Mix, alone_ms, best_mix};
 use super::objective::{Goal, Limits, Metric, Objective};
 use super::overlap::Overlap;
 use super::patience::Patience;
@@ -27,6 +28,8 @@ pub struct Planner {
     entries: Vec<Entry>,
     estimates: Estimates,
     current: Option<Plan>,
+    /// The two plans that the last stream's frames followed by turns.
+    current_mix: Option<(Plan, Plan)>,
     /// Room for the candidates of a decision, kept from one to the next.
     rated: Vec<Rated>,
 }
@@ -40,6 +43,14 @@ pub struct Choice {
     pub runnable: Candidate,
     /// Whether `runnable` is expected to keep every limit; if not, it breaks them least.
     pub within_limits: bool,
+}
+
+impl Choice {
+    /// The cut whose spans are to be built for what is best.
+    pub fn cut_to_build(&self) -> Option<usize> {
+        let cut = self.best.plan.inner_cut();
+        cut.filter(|_| !self.best.ready)
+    }
 }
 
 impl Planner {
@@ -63,6 +74,7 @@ impl Planner {
             entries,
             estimates,
             current: None,
+            current_mix: None,
         }
     }
 
@@ -74,14 +86,6 @@ impl Planner {
     /// What one plan is expected to cost at `now`.
     pub fn candidate(&self, plan: Plan, ready_cuts: &[usize], now: Instant) -> Candidate {
         self.estimates.candidate(plan, ready_cuts, now)
-    }
-
-    /// What a stream does with the frames after one that follows `chosen`.
-    pub fn overlap(&self, chosen: &Candidate, ready_cuts: &[usize], now: Instant) -> Overlap {
-        let device = self.candidate(Plan::Device, ready_cuts, now);
-        let mut overlap = Overlap::of(&self.objective, chosen, &device);
-        overlap.device_joins &= self.entries.iter().any(|entry| entry.plan == Plan::Device);
-        overlap
     }
 
     /// The plan for an inference that starts at `now`.
@@ -110,6 +114,62 @@ impl Planner {
             log::debug!("the plan is now {}", choice.best);
         }
         choice
+    }
+
+    /// The plan for a frame that starts at `now` in a stream with at most `room` frames under way, and what
+    /// becomes of those after it. Where frames a second are the objective two plans may be better than one.
+    pub fn choose_in_stream(
+        &mut self,
+        ready_cuts: &[usize],
+        room: usize,
+        now: Instant,
+    ) -> (Choice, Overlap) {
+        let mut choice = self.choose(ready_cuts, now);
+        let device = self.rated_plan(Plan::Device);
+        let is_for_speed = self.objective.first_metric() == Metric::Throughput;
+        if !is_for_speed || !choice.within_limits {
+            self.current_mix = None;
+            let device = device.map(|rated| rated.candidate);
+            let overlap = Overlap::of(&self.objective, &choice.runnable, device.as_ref());
+            return (choice, overlap);
+        }
+        let is_mixed = self.current_mix.is_some();
+        let any = best_mix(&self.rated, &choice.best, room, is_mixed, |_| true);
+        let mix = match any {
+            Some(mix) if mix.is_ready() => any,
+            _ => best_mix(&self.rated, &choice.runnable, room, is_mixed, |c| c.ready),
+        };
+        let mix = mix.map(|mix| self.keep_or_replace_mix(&mix, room));
+        let frame_ms = mix.map_or(alone_ms(&choice.runnable, room), |mix| mix.frame_ms);
+        choice.best = worth_building(any.as_ref(), &choice, frame_ms, room);
+        self.current_mix = mix.map(|mix| (mix.heavy.plan, mix.light.plan));
+        let device = device.filter(|rated| rated.excess <= 0.0);
+        let device = device.map(|rated| rated.candidate);
+        let overlap = match mix {
+            Some(mix) => {
+                choice.runnable = mix.heavy;
+                Overlap::of_mix(&mix, device.as_ref())
+            }
+            None => Overlap::of(&self.objective, &choice.runnable, device.as_ref()),
+        };
+        (choice, overlap)
+    }
+
+    /// The two plans of the frames before, unless the best two are clearly better.
+    fn keep_or_replace_mix(&self, best: &Mix, room: usize) -> Mix {
+        let current = self.current_mix.and_then(|(heavy, light)| {
+            let candidate = |plan| self.rated_plan(plan).filter(|rated| rated.excess <= 0.0);
+            let (heavy, light) = (candidate(heavy)?.candidate, candidate(light)?.candidate);
+            Some(Mix::new(&heavy, &light, room)).filter(Mix::is_ready)
+        });
+        let is_close = |mix: &Mix| mix.frame_ms <= best.frame_ms * (1.0 + HYSTERESIS);
+        current.filter(is_close).unwrap_or(*best)
+    }
+
+    /// What was rated last of `plan`, if it may be chosen.
+    fn rated_plan(&self, plan: Plan) -> Option<Rated> {
+        let is_it = |rated: &&Rated| rated.candidate.plan == plan;
+        self.rated.iter().find(is_it).copied()
     }
 
     /// How long a request of `bytes` for `plan`, sent at `now`, is waited for in a call that took
@@ -213,6 +273,19 @@ impl Planner {
             let device = self.estimates.candidate(Plan::Device, ready_cuts, now);
             self.rated.push(Rated::new(device, limits));
         }
+    }
+}
+
+/// The plan whose spans a stream is to have built, where what is at hand takes `frame_ms` for a frame, and the best two
+/// of all plans are `any`; what is best of what is at hand if there is none.
+fn worth_building(any: Option<&Mix>, choice: &Choice, frame_ms: f64, room: usize) -> Candidate {
+    let is_better = |other_ms: f64| other_ms * (1.0 + HYSTERESIS_OF_BUILDING) < frame_ms;
+    let mixed = any.filter(|mix| is_better(mix.frame_ms));
+    let alone = !choice.best.ready && is_better(alone_ms(&choice.best, room));
+    match (mixed.and_then(Mix::unready), alone) {
+        (Some(unready), _) => unready,
+        (None, true) => choice.best,
+        (None, false) => choice.runnable,
     }
 }
 

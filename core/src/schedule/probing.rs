@@ -7,11 +7,16 @@
 use std::time::{Duration, Instant};
 
 use super::cost::Candidate;
-use super::link::MIN_RATE_BODY_BYTES;
+use super::link::{Link, MIN_RATE_BODY_BYTES};
 use super::planner::Planner;
 
 /// Bytes of a probe: what TCP sends in its first round trip, enough to tell the rate from.
 pub const PROBE_BYTES: usize = 12_000;
+/// Bytes of the second probe of a connection that was just opened, after which TCP sends the first bodies in fewer
+/// round trips: what the server takes at most.
+pub const OPENING_PROBE_BYTES: usize = 64 << 10;
+/// It is not sent where it is expected to take longer than this, in milliseconds.
+const MAX_OPENING_MS: f64 = 250.0;
 /// A link unheard of for this long is probed; each probe after which the plan stays on the device
 /// doubles the time, ...
 const MIN_SILENCE: Duration = Duration::from_secs(1);
@@ -22,6 +27,11 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// A link whose last answer was so far from what was predicted (the logarithm of a third) is one that
 /// changes, and is asked again as soon as at first.
 const SURPRISE: f64 = 0.3;
+
+/// Whether a connection over `link` that was just opened is to be made faster by a second probe.
+pub fn opening_probe_is_worth_it(link: &Link, now: Instant) -> bool {
+    link.transfer_ms(OPENING_PROBE_BYTES, now) <= MAX_OPENING_MS
+}
 
 /// Decides whether a call is to send a probe along.
 #[derive(Debug, Clone)]

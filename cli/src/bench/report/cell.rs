@@ -17,8 +17,8 @@ use crate::simulate::{CallLine, simulate};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Cell {
     pub(super) key: Key,
-    /// Share of `DynO`'s calls that split in the second half of the model's cuts.
-    pub(super) late_cut_share: f64,
+    /// Whether the best plan for all calls splits in the second half of the model's cuts.
+    pub(super) late_cut_wins: bool,
     pub(super) policies: BTreeMap<String, Summary>,
     /// `DynO`'s calls, of latency on a trace: what is drawn over time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,19 +30,23 @@ impl Cell {
     pub(super) fn simulate(job: &Job<'_>) -> Self {
         let bundle = &job.model.bundle;
         let objective = job.key.aim.objective();
-        let (policies, calls) = simulate(bundle, &objective, &job.scenario);
+        let simulated = simulate(bundle, &objective, &job.scenario);
         let last_cut = bundle.manifest().last_cut();
         let is_late = |plan: Plan| match plan {
             Plan::Split { cut, .. } => 2 * cut >= last_cut && cut < last_cut,
             _ => false,
         };
-        let late = calls.iter().filter(|outcome| is_late(outcome.plan)).count();
         let is_drawn = job.key.aim == Aim::Latency && job.key.rate_mbit.is_none();
-        let lines = calls.iter().filter(|_| is_drawn).map(CallLine::of);
+        let lines = simulated
+            .calls
+            .iter()
+            .filter(|_| is_drawn)
+            .map(CallLine::of);
         Self {
             key: job.key.clone(),
-            late_cut_share: late as f64 / calls.len().max(1) as f64,
-            policies: policies
+            late_cut_wins: simulated.best_fixed.is_some_and(is_late),
+            policies: simulated
+                .policies
                 .policies
                 .into_iter()
                 .map(|(name, summary)| (name.to_owned(), summary))

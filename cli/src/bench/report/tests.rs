@@ -25,7 +25,7 @@ pub(super) fn cell(aim: Aim, rate_mbit: Option<f64>, policies: &[(&str, Summary)
             link_digest: String::new(),
             program: String::new(),
         },
-        late_cut_share: 0.0,
+        late_cut_wins: false,
         policies: policies.collect::<BTreeMap<_, _>>(),
         calls: Vec::new(),
     }
@@ -81,12 +81,12 @@ fn the_best_stream_and_the_worst_are_judged() {
     assert_found(&targets, "device alone, best", "10.0 ×", true);
     assert_found(&targets, "Neurosurgeon, best", "5.0 ×", false);
     assert_found(&targets, "best rival, worst", "1.000 ×", true);
-    assert_eq!(find(&targets, "late cuts").met, None);
+    assert_eq!(find(&targets, "late cut wins").met, None);
     let loss = find(&targets, "accuracy");
     assert_eq!((loss.found.as_str(), loss.met), ("0.50 pp", Some(true)));
 
     cells.push(streams(2.9, 3.0, 1.0, 1.0));
-    cells[1].late_cut_share = 0.6;
+    cells[1].late_cut_wins = true;
     let targets = evaluate(&cells);
     assert_found(&targets, "best rival, worst", "0.967 ×", false);
     assert!(
@@ -94,7 +94,7 @@ fn the_best_stream_and_the_worst_are_judged() {
             .detail
             .contains("1 of 3 cells below")
     );
-    assert_found(&targets, "late cuts", "150.6 ×", true);
+    assert_found(&targets, "late cut wins", "150.6 ×", true);
 }
 
 #[test]

@@ -2,18 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use dyno_core::client::MAX_IN_FLIGHT;
 use dyno_core::schedule::{
-    Estimates, LinkSample, Objective, Overlap, PROBE_BYTES, Patience, Plan, Planner, Probing,
-    SpacePlan,
+    Choice, Estimates, LinkSample, Next, OPENING_PROBE_BYTES, Objective, Overlap, PROBE_BYTES,
+    Patience, Plan, Planner, Probing, SpacePlan, UnderWay, opening_probe_is_worth_it,
 };
 
-use crate::simulate::call::{Call, Outcome, Policy, Request};
+use crate::simulate::call::{Call, Outcome, Policy, Request, Sending};
 use crate::simulate::uplink::Uplink;
 use crate::simulate::world::World;
 
 /// Making a session takes so many inferences (`docs/benchmarks.md`).
 const BUILD_INFERENCES: f64 = 3.0;
-/// A probe without an answer is given up after this long.
+/// While warming up, a probe without an answer is given up after this long, ...
+const WARM_UP_PROBE_TIMEOUT_MS: f64 = 1_000.0;
+/// ... and later after this long.
 const PROBE_TIMEOUT_MS: f64 = 6_000.0;
 /// Late answers on their way at once.
 const MAX_LATE: usize = 4;
@@ -32,6 +35,8 @@ pub(in crate::simulate) struct Dyno {
     probing: Probing,
     probe_bytes: usize,
     overlap: Option<Overlap>,
+    /// As warming up leaves it.
+    uplink: Uplink,
 }
 
 impl Dyno {
@@ -52,33 +57,70 @@ impl Dyno {
             probing: Probing::default(),
             probe_bytes: 0,
             overlap: None,
+            uplink: world.uplink(),
         }
     }
 
     /// What `Client::warm_up` does before the first call: opens the connection, times a round trip,
-    /// sends a probe over the link as it is at first, runs the model once, and builds the spans of the best plan.
+    /// sends a probe or two over the link as it is at first, runs the model once, and builds the spans of the best plan.
     pub(in crate::simulate) fn warm_up(&mut self, world: &World) {
-        let mut uplink = world.uplink().opened(0.0);
-        let sent = uplink.send(&world.trace, 0.0, PROBE_BYTES);
-        let wall_ms = sent.last_ms + world.rtt_ms;
+        self.send_first_probes(world);
+        let device = &mut self.planner.estimates_mut().device;
+        device.observe(0, self.last_cut, self.device_ms, self.epoch);
+        let ready_cuts = [0, self.last_cut];
+        if let Plan::Split { cut, .. } = self.planner.would_choose(&ready_cuts, self.epoch) {
+            self.ready = cut;
+        }
+    }
+
+    /// Times a round trip and a probe, and opens the connection's window by a larger one where that is worth it.
+    fn send_first_probes(&mut self, world: &World) {
+        let mut uplink = world.uplink();
         let link = &mut self.planner.estimates_mut().link;
         link.connected(Some(world.rtt_ms), self.epoch);
-        if wall_ms <= PROBE_TIMEOUT_MS {
+        let (mut at_ms, mut bytes) = (0.0, PROBE_BYTES);
+        loop {
+            let sent = uplink.send(&world.trace, at_ms, bytes);
+            let wall_ms = sent.last_ms + world.rtt_ms - at_ms;
+            if wall_ms > WARM_UP_PROBE_TIMEOUT_MS {
+                return;
+            }
             let receive_ms = sent.last_ms - sent.first_ms;
             link.answered(LinkSample {
-                bytes: PROBE_BYTES,
+                bytes,
                 others: 0,
                 sent: self.epoch,
                 wall_ms,
                 receive_ms,
                 server_ms: receive_ms,
             });
+            if bytes == OPENING_PROBE_BYTES || !opening_probe_is_worth_it(link, self.epoch) {
+                break;
+            }
+            (at_ms, bytes) = (at_ms + wall_ms, OPENING_PROBE_BYTES);
         }
-        let device = &mut self.planner.estimates_mut().device;
-        device.observe(0, self.last_cut, self.device_ms, self.epoch);
-        let ready_cuts = [0, self.last_cut];
-        if let Plan::Split { cut, .. } = self.planner.would_choose(&ready_cuts, self.epoch) {
-            self.ready = cut;
+        self.uplink = uplink.idle_from_the_start();
+    }
+
+    fn ready_cuts(&self) -> [usize; 3] {
+        [0, self.ready, self.last_cut]
+    }
+
+    /// Has built what `choice` asks for, and sends a probe along if one is due.
+    fn begin(&mut self, world: &World, uplink: &mut Uplink, call: Call, choice: &Choice) {
+        if let Some(cut) = choice.cut_to_build()
+            && self.building.is_none_or(|(building, _)| building != cut)
+        {
+            let until_ms = call.start_ms + BUILD_INFERENCES * self.device_ms;
+            self.building = Some((cut, until_ms));
+        }
+        let (ready_cuts, now) = (self.ready_cuts(), self.at(call.start_ms));
+        let planner = &mut self.planner;
+        if self
+            .probing
+            .is_due(planner, &choice.runnable, &ready_cuts, now)
+        {
+            self.probe(world, uplink, call.start_ms);
         }
     }
 
@@ -112,6 +154,7 @@ impl Dyno {
             end_ms: answered_ms.min(start_ms + PROBE_TIMEOUT_MS),
             answered,
             receive_ms: sent.last_ms - sent.first_ms,
+            queue_ms: 0.0,
             unpack_ms: 0.0,
             tail_ms: 0.0,
         };
@@ -149,14 +192,14 @@ impl Dyno {
             estimates.link.late(outcome.bytes, sent, end);
             return;
         }
-        let server_ms = request.receive_ms + request.unpack_ms + request.tail_ms;
+        let at_server_ms = request.queue_ms + request.unpack_ms + request.tail_ms;
         estimates.link.answered(LinkSample {
             bytes: outcome.bytes,
             others: 0,
             sent,
             wall_ms: request.end_ms - request.sent_ms,
             receive_ms: request.receive_ms,
-            server_ms,
+            server_ms: request.receive_ms + at_server_ms,
         });
         if !outcome.plan.uses_server() {
             return;
@@ -166,47 +209,68 @@ impl Dyno {
 }
 
 impl Policy for Dyno {
+    fn uplink(&self, _world: &World) -> Uplink {
+        self.uplink.clone()
+    }
+
     fn decide(&mut self, world: &World, uplink: &mut Uplink, call: Call) -> Plan {
         self.catch_up(call.start_ms);
-        let ready_cuts = [0, self.ready, self.last_cut];
         let now = self.at(call.start_ms);
-        let choice = self.planner.choose(&ready_cuts, now);
-        if !choice.best.ready
-            && let Plan::Split { cut, .. } = choice.best.plan
-            && self.building.is_none_or(|(building, _)| building != cut)
-        {
-            let until_ms = call.start_ms + BUILD_INFERENCES * self.device_ms;
-            self.building = Some((cut, until_ms));
+        let choice = self.planner.choose(&self.ready_cuts(), now);
+        self.begin(world, uplink, call, &choice);
+        choice.runnable.plan
+    }
+
+    fn decide_in_stream(
+        &mut self,
+        world: &World,
+        uplink: &mut Uplink,
+        call: Call,
+        under_way: &UnderWay,
+    ) -> Plan {
+        self.catch_up(call.start_ms);
+        let now = self.at(call.start_ms);
+        let ready_cuts = self.ready_cuts();
+        let (choice, overlap) = self
+            .planner
+            .choose_in_stream(&ready_cuts, MAX_IN_FLIGHT, now);
+        self.overlap = Some(overlap);
+        self.begin(world, uplink, call, &choice);
+        match overlap.next(under_way) {
+            Next::Instead(plan) => plan,
+            Next::Chosen | Next::Waits => choice.runnable.plan,
         }
-        let plan = choice.runnable.plan;
-        self.overlap = Some(self.planner.overlap(&choice.runnable, &ready_cuts, now));
-        if self
-            .probing
-            .is_due(&mut self.planner, &choice.runnable, &ready_cuts, now)
-        {
-            self.probe(world, uplink, call.start_ms);
-        }
-        plan
     }
 
     fn overlap(&self) -> Option<Overlap> {
         self.overlap
     }
 
+    fn adds(&self, plan: Plan, start_ms: f64) -> UnderWay {
+        let now = self.at(start_ms);
+        UnderWay::of(&self.planner.candidate(plan, &self.ready_cuts(), now))
+    }
+
     fn other_bytes(&mut self) -> usize {
         std::mem::take(&mut self.probe_bytes)
     }
 
-    fn patience(
-        &mut self,
-        plan: &Plan,
-        bytes: usize,
-        sent_ms: f64,
-        used_ms: f64,
-    ) -> Option<Patience> {
+    fn patience(&mut self, sending: &Sending) -> Option<Patience> {
+        let &Sending {
+            ref plan,
+            bytes,
+            sent_ms,
+            start_ms,
+            server_free_ms,
+        } = sending;
         let now = self.at(sent_ms);
-        self.planner.estimates_mut().sent(bytes, now);
-        Some(self.planner.patience(plan, bytes, used_ms, now))
+        let estimates = self.planner.estimates_mut();
+        estimates.sent(bytes, now);
+        let there_ms = sent_ms + estimates.link.transfer_ms(bytes, now);
+        let wait_ms = (server_free_ms - there_ms).max(0.0);
+        let used_ms = sent_ms - start_ms;
+        let planner = &self.planner;
+        Some(planner.patience_behind(wait_ms, plan, bytes, used_ms, now))
     }
 
     fn learn(&mut self, outcome: &Outcome) {

@@ -71,6 +71,7 @@ fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
         server_ms,
         total_ms: latency_ms,
         p95_ms: latency_ms,
+        sending_ms,
         stage_ms: compute_ms.max(sending_ms).max(server_ms),
         bytes: outcome.bytes,
         energy_mj: Power::new(Network::default(), rate_bps).energy_mj(

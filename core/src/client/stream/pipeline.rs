@@ -11,11 +11,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::super::access::{Access, Turn, Turns};
 use super::super::inference::Call;
-use super::super::shared::Shared;
+use super::super::shared::{Flow, Shared};
 use super::super::{Inference, Staged, ms, now};
 use super::{Answered, Keep, StreamOptions, StreamedInference};
 use crate::Result;
-use crate::schedule::Overlap;
+use crate::schedule::{Next, Overlap, UnderWay};
 
 /// A stream's frames, and what became of those that have begun.
 pub(super) struct Pipeline<S> {
@@ -25,6 +25,7 @@ pub(super) struct Pipeline<S> {
     keep: Keep,
     /// Whoever computes on the device: heads, and tails that the device resumes.
     turns: Arc<Turns>,
+    max_in_flight: usize,
     room: Arc<Semaphore>,
     /// Room for the next frame.
     next_room: Option<OwnedSemaphorePermit>,
@@ -35,8 +36,6 @@ pub(super) struct Pipeline<S> {
     calls: JoinSet<(u64, Result<Inference>)>,
     /// What the last plan says of the next frames.
     overlap: Overlap,
-    /// Calls under way that use the server.
-    remote_calls: usize,
     /// Frames that have begun, in order, until their answers are handed on.
     begun: VecDeque<Begun>,
     answers: mpsc::Sender<Answered>,
@@ -53,7 +52,8 @@ struct Begun {
     dropped_before: u64,
     arrived: Instant,
     room: OwnedSemaphorePermit,
-    is_remote: bool,
+    /// What it adds to what is under way.
+    remote: UnderWay,
     answer: Option<Result<Inference>>,
 }
 
@@ -70,6 +70,7 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
             has_ended: false,
             keep: options.keep,
             turns: Arc::default(),
+            max_in_flight: options.max_in_flight,
             room: Arc::new(Semaphore::new(options.max_in_flight)),
             next_room: None,
             next_seq: 0,
@@ -77,7 +78,6 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
             waiting: None,
             calls: JoinSet::new(),
             overlap: Overlap::FIRST,
-            remote_calls: 0,
             begun: VecDeque::with_capacity(options.max_in_flight),
             answers,
         }
@@ -86,8 +86,8 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
     /// Runs to the end of the frames, or until nobody takes answers. Dropping it cancels every call.
     pub(super) async fn run(mut self) {
         while self.is_wanted() {
-            let may_begin =
-                self.next_room.is_some() && (self.has_slot() || self.overlap.device_joins);
+            let waits = self.overlap.next(&self.under_way()) == Next::Waits;
+            let may_begin = self.next_room.is_some() && !waits;
             let wants_frame = match self.keep {
                 Keep::Latest => true,
                 Keep::All => self.waiting.is_none() && may_begin,
@@ -116,9 +116,10 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
         !(self.has_ended && self.waiting.is_none() && self.begun.is_empty())
     }
 
-    /// Whether another call may be on its way to the server; more would only wait for each other.
-    fn has_slot(&self) -> bool {
-        self.remote_calls < self.overlap.remote_calls
+    /// The calls that use the server and are without an answer.
+    fn under_way(&self) -> UnderWay {
+        let open = self.begun.iter().filter(|begun| begun.answer.is_none());
+        open.map(|begun| begun.remote).sum()
     }
 
     fn arrive(&mut self, frame: Option<Staged>) {
@@ -146,21 +147,19 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
             staged,
             arrived,
         } = waiting;
-        let call = if self.has_slot() {
-            let call = Call::begin(&self.client, staged);
-            self.overlap = self.client.overlap(&call.expected);
-            call
-        } else {
-            Call::begin_on_device(&self.client, staged)
+        let flow = Flow {
+            under_way: self.under_way(),
+            room: self.max_in_flight,
         };
-        let is_remote = call.plan.uses_server();
-        self.remote_calls += usize::from(is_remote);
+        let (call, overlap) = Call::begin_in_stream(&self.client, staged, flow);
+        self.overlap = overlap;
+        let remote = UnderWay::of(&call.expected);
         self.begun.push_back(Begun {
             seq,
             dropped_before: std::mem::take(&mut self.dropped),
             arrived,
             room,
-            is_remote,
+            remote,
             answer: None,
         });
         let access = Access::in_turn(self.turns.clone(), seq, turn);
@@ -177,7 +176,6 @@ impl<S: Stream<Item = Staged> + Send + 'static> Pipeline<S> {
         };
         if let Some(begun) = self.begun.iter_mut().find(|begun| begun.seq == seq) {
             begun.answer = Some(answer);
-            self.remote_calls -= usize::from(begun.is_remote);
         }
         while let Some((begun, answer)) = self.next_answered() {
             let waited = now().saturating_duration_since(begun.arrived);
