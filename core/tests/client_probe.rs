@@ -128,11 +128,8 @@ async fn a_probe_that_fails_is_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn warming_up_opens_the_window_of_a_fast_link() {
-    // The round trip and the first probe of 12 kB tell how fast it is.
-    for (behaviour, expected) in [
-        (Behaviour::Answers, 2),
-        (Behaviour::AnswersAfter(SECOND / 2), 1),
-    ] {
+    // Not of one that does not answer the first probe soon.
+    for (behaviour, expected) in [(Behaviour::Answers, 2), (Behaviour::Hangs, 1)] {
         let (device, server) = (Arc::new(Device::default()), Server::new(behaviour));
         let client = client(&device, Some(&server), config()).unwrap();
         client.warm_up().await.unwrap();

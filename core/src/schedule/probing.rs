@@ -167,6 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_opened_where_that_takes_a_quarter_of_a_second_at_most() {
+        let now = Instant::now();
+        let is_worth_it = |rate_bps| {
+            let mut link = Link::new(LinkPrior {
+                rtt_ms: 20.0,
+                rate_bps,
+            });
+            link.connected(Some(20.0), now);
+            opening_probe_is_worth_it(&link, now)
+        };
+        assert!(is_worth_it(10e6));
+        assert!(!is_worth_it(1e6));
+    }
+
+    #[test]
     fn nothing_is_asked_where_it_costs_or_could_not_help() {
         let now = Instant::now();
         let mut planner = planner();
