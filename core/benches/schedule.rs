@@ -32,7 +32,7 @@ fn decisions(c: &mut Criterion) {
         Instant::now(),
     );
     group.bench_function("stream", |b| {
-        b.iter(|| planner.choose_in_stream(black_box(&[0, 40, 97]), 8, black_box(now)));
+        b.iter(|| planner.choose_in_stream(black_box(&[0, 40, 97]), 8, |_| true, black_box(now)));
     });
     group.finish();
 }

@@ -108,6 +108,7 @@ async fn a_late_answer_is_measured_and_is_no_failure() {
     let inference = client.infer(stage(&client)).await.unwrap();
     assert_eq!(inference.ran_on, RanOn::Device);
     assert_right(&inference);
+    assert!(expected_ms(&client) > before, "it goes on, late already");
     tokio::time::sleep(LATE).await;
     assert_eq!(
         server.abandoned.load(Ordering::SeqCst),

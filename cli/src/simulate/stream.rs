@@ -78,6 +78,7 @@ impl Pipeline {
         let under_way = self.under_way(call.start_ms);
         let plan = policy.decide_in_stream(world, &mut self.uplink, call, &under_way);
         self.overlap = policy.overlap();
+        let adds = policy.adds(plan, call.start_ms);
         let truth = world.truth(&plan, photo);
         let cut = world.facts(&plan).cut;
         let (bytes, pack_ms) = if plan.uses_server() {
@@ -107,7 +108,6 @@ impl Pipeline {
             if self.remote.len() == MAX_IN_FLIGHT {
                 self.remote.pop_front();
             }
-            let adds = policy.adds(plan, call.start_ms);
             self.remote.push_back((outcome.end_ms, adds));
         }
         outcome.bytes += policy.other_bytes();

@@ -78,20 +78,20 @@ pub(super) struct Answered {
 /// A request under way.
 pub(super) type Exchange = Pin<Box<dyn Future<Output = Result<Answered>> + Send>>;
 
-/// Sends a request. The future holds the client weakly, so that it can outlive the call; dropped
+/// Sends a request; none was sent if there is no [`Sent`]. The future holds the client weakly, so that it can outlive the call; dropped
 /// before its end, it abandons the request and blames nobody.
 ///
 /// In modes in which the device goes on, it ends at once when the network changes: whatever was
 /// sent over the old one is lost, and says nothing about the new one.
-pub(super) fn send(client: &Arc<Shared>, outgoing: Outgoing) -> Exchange {
+pub(super) fn send(client: &Arc<Shared>, outgoing: Outgoing) -> (Option<Sent>, Exchange) {
     let Some(transport) = client.transport.clone() else {
         let error = Error::new(ErrorKind::Unreachable, "no server was given");
-        return Box::pin(std::future::ready(Err(error)));
+        return (None, Box::pin(std::future::ready(Err(error))));
     };
     // Before anything is looked at: a change from here on is not missed.
     let mut network = client.network_changes();
     if client.is_offline() {
-        return Box::pin(std::future::ready(Err(no_network())));
+        return (None, Box::pin(std::future::ready(Err(no_network()))));
     }
     let Outgoing {
         plan,
@@ -112,7 +112,7 @@ pub(super) fn send(client: &Arc<Shared>, outgoing: Outgoing) -> Exchange {
     let device_goes_on = client.policy.if_server_fails == IfServerFails::ResumeOnDevice;
     let sent = client.sending(plan, bytes);
     let client = Arc::downgrade(client);
-    Box::pin(async move {
+    let exchange = Box::pin(async move {
         let _permit = permit;
         let mut under_way = UnderWay {
             client: client.clone(),
@@ -148,7 +148,8 @@ pub(super) fn send(client: &Arc<Shared>, outgoing: Outgoing) -> Exchange {
             }
         }
         answer.map(|answer| Answered { answer, wall_ms })
-    })
+    });
+    (Some(sent), exchange)
 }
 
 /// An answer must hold the bundle's outputs, whatever carried it.

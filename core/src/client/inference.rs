@@ -194,7 +194,8 @@ impl Call {
                     permit: self.permit.take(),
                 };
                 self.access.leave();
-                exchange::send(&self.client, outgoing).await
+                let (_, request) = exchange::send(&self.client, outgoing);
+                request.await
             }
             Err(encoding) => Err(encoding),
         };

@@ -54,13 +54,20 @@ impl State {
 
     /// A request has ended; returns the bytes of others that shared the uplink with it.
     fn ends(&mut self, request: &Sent, now: Instant) -> usize {
+        let others = self.others(request, now);
+        if let Some(ticket) = &request.ticket {
+            self.in_flight.ended(ticket, now);
+        }
+        others
+    }
+
+    /// Bytes of other requests that share the uplink with this one.
+    fn others(&self, request: &Sent, now: Instant) -> usize {
         let Some(ticket) = &request.ticket else {
             return 0;
         };
         let rate_bps = self.planner.estimates().link.rate_bps(now);
-        let before = bytes_in(ticket.delays.uplink, rate_bps);
-        self.in_flight.ended(ticket, now);
-        before + self.in_flight.mixed_with(ticket)
+        bytes_in(ticket.delays.uplink, rate_bps) + self.in_flight.mixed_with(ticket)
     }
 }
 
@@ -121,6 +128,15 @@ impl Shared {
             link.rate_bps(now),
         );
         link.abandoned(request.bytes.saturating_sub(gone), now);
+    }
+
+    /// Learns from a request that goes on, though the device has answered.
+    pub(super) fn remote_goes_on(&self, request: &Sent) {
+        let now = now();
+        let mut state = self.state();
+        let bytes = request.bytes + state.others(request, now);
+        let link = &mut state.planner.estimates_mut().link;
+        link.goes_on(bytes, request.at, now);
     }
 
     /// Learns from a request that failed.

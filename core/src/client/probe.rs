@@ -72,7 +72,8 @@ pub(super) async fn while_warming_up(client: &Shared) {
     }
     let is_worth_it = {
         let state = client.state();
-        opening_probe_is_worth_it(&state.planner.estimates().link, now())
+        let estimates = state.planner.estimates();
+        !estimates.network().metered && opening_probe_is_worth_it(&estimates.link, now())
     };
     if is_worth_it {
         is_answered_soon(client, OPENING_PROBE_BYTES).await;

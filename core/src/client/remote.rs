@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::exchange::{self, Answered, Exchange, Permit};
 use super::inference::Call;
+use super::learning::Sent;
 use super::local::{self, Finished, Rest};
 use super::{BodyKind, Fallback, IfServerFails, Inference, RanOn, ms, now};
 use crate::schedule::Plan;
@@ -24,6 +25,14 @@ pub(super) struct Pending {
     pub(super) kind: BodyKind,
     pub(super) rest: Rest,
     pub(super) permit: Option<Permit>,
+}
+
+/// A request whose answer did not come in time.
+struct Late {
+    request: Exchange,
+    under_way: Option<Sent>,
+    /// For how long it was waited for.
+    waited: Duration,
 }
 
 impl Pending {
@@ -54,7 +63,7 @@ impl Pending {
             permit,
         };
         let sent = now();
-        let mut request = exchange::send(&call.client, outgoing);
+        let (under_way, mut request) = exchange::send(&call.client, outgoing);
         call.access.leave();
         let answer = if may_resume {
             tokio::time::timeout(patience.resume_after, &mut request).await
@@ -67,19 +76,26 @@ impl Pending {
                 call.times.network_ms += ms(now().saturating_duration_since(sent));
                 call.resume(error, rest).await
             }
-            Err(_) => call.race(request, rest, patience.resume_after).await,
+            Err(_) => {
+                let late = Late {
+                    request,
+                    under_way,
+                    waited: patience.resume_after,
+                };
+                call.race(late, rest).await
+            }
         }
     }
 }
 
 impl Call {
     /// The answer is late: whoever has one first now, the device or the server, wins.
-    async fn race(
-        mut self,
-        mut request: Exchange,
-        rest: Rest,
-        waited: Duration,
-    ) -> Result<Inference> {
+    async fn race(mut self, late: Late, rest: Rest) -> Result<Inference> {
+        let Late {
+            mut request,
+            under_way,
+            waited,
+        } = late;
         let (client, cancel) = (self.client.clone(), self.cancel.clone());
         let mut access = std::mem::take(&mut self.access);
         let mut device = Box::pin(async move {
@@ -101,6 +117,9 @@ impl Call {
             (finished, _access) = &mut device => match finished {
                 Ok(finished) => {
                     self.times.network_ms += ms(waited);
+                    if let Some(sent) = &under_way {
+                        self.client.remote_goes_on(sent);
+                    }
                     self.client.goes_on_late(request);
                     Ok(self.was_faster(finished, waited))
                 }

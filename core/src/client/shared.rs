@@ -153,7 +153,11 @@ impl Shared {
     pub(super) fn begin_in_stream(self: &Arc<Self>, flow: Flow, now: Instant) -> (Start, Overlap) {
         let ready_cuts = self.executor.ready_cuts();
         let mut state = self.state();
-        let (choice, overlap) = state.planner.choose_in_stream(&ready_cuts, flow.room, now);
+        let State {
+            planner, refused, ..
+        } = &mut *state;
+        let may = |plan: &Plan| refused.iter().all(|(refused, _)| refused != plan);
+        let (choice, overlap) = planner.choose_in_stream(&ready_cuts, flow.room, may, now);
         let plan = match overlap.next(&flow.under_way) {
             Next::Instead(plan) => plan,
             // It would wait if that had been known before.

@@ -93,7 +93,7 @@ pub(super) fn best_mix(
 
 /// Between two frames of a stream in which all follow one plan, in milliseconds.
 pub(super) fn alone_ms(plan: &Candidate, room: usize) -> f64 {
-    plan.stage_ms.max(plan.p95_ms / room as f64)
+    plan.stage_ms.max(plan.total_ms / room as f64)
 }
 
 /// The plan that is fastest together with `one`, if they take less than `least_ms` for a frame.
@@ -106,6 +106,9 @@ fn best_partner<'a>(
     let stages = stages_ms(one);
     let mut fastest = None;
     for candidate in candidates {
+        if candidate.plan == one.plan {
+            continue;
+        }
         let others = stages_ms(candidate);
         // Nothing keeps a stage busy for less than the one of the two that wants it less.
         let at_least_ms = (0..STAGES)

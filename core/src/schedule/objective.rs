@@ -180,6 +180,11 @@ impl Objective {
         first.unwrap_or(Metric::Latency)
     }
 
+    /// Whether frames a second come before everything else but the limits.
+    pub(super) fn is_for_speed(&self) -> bool {
+        matches!(&self.goal, Goal::InOrder(metrics) if metrics.first() == Some(&Metric::Throughput))
+    }
+
     /// The limit of the loss of accuracy, or what holds where none is set.
     pub fn accuracy_drop_pp(&self) -> f64 {
         self.limits

@@ -4,7 +4,7 @@ use std::iter::Sum;
 
 use super::cost::Candidate;
 use super::mix::Mix;
-use super::objective::{Metric, Objective};
+use super::objective::Objective;
 use super::plan::Plan;
 
 /// Device, network and server: each may have a frame of a stream, whatever the estimates say.
@@ -12,8 +12,8 @@ const STAGES: usize = 3;
 /// The device joins in if it takes at most so many times as long for a whole frame as the stream does for one:
 /// what is under way then keeps the uplink and the server busy meanwhile.
 const JOINS_WITHIN: f64 = 2.0;
-/// The lighter of two plans is followed until so many times as much is under way as keeps the way busy: then
-/// nothing comes back, and its frames would only wait as well.
+/// The lighter of two plans is followed until so many times as much is under way as keeps the way busy with another of
+/// the heavier one's frames on it: then nothing comes back, and its frames would only wait as well.
 const LIGHT_WITHIN: f64 = 2.0;
 
 /// What a stream does with the next frames.
@@ -29,8 +29,8 @@ pub struct Overlap {
 enum Full {
     /// With so many calls under way.
     Calls(usize),
-    /// With so much work under way, in milliseconds; then frames follow the lighter plan, if it uses the server,
-    /// until there is twice as much.
+    /// With so much work under way, in milliseconds; then frames follow the lighter plan, if it uses the server, as
+    /// long as there is less than the second number.
     Busy { ms: f64, light: Option<(Plan, f64)> },
 }
 
@@ -101,7 +101,7 @@ impl Overlap {
     ///
     /// The device joins in where frames a second are what is asked for, and no limit is broken by it.
     pub(super) fn of(objective: &Objective, plan: &Candidate, device: Option<&Candidate>) -> Self {
-        let is_for_speed = objective.first_metric() == Metric::Throughput;
+        let is_for_speed = objective.is_for_speed();
         // Waiting for the server does not count, since it is these calls that wait for each other there.
         let call_ms = if is_for_speed {
             plan.p95_ms
@@ -156,7 +156,9 @@ mod tests {
 
     use super::*;
     use crate::schedule::fixtures::manifest;
-    use crate::schedule::{Codec, Estimates, Levels, LinkPrior, PhotoCodec, Plan, Precision};
+    use crate::schedule::{
+        Codec, Estimates, Levels, LinkPrior, Metric, PhotoCodec, Plan, Precision,
+    };
 
     fn split() -> Plan {
         Plan::Split {

@@ -46,10 +46,10 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The cut whose spans are to be built for what is best.
+    /// The cut whose spans are to be built for what is best, while something else runs.
     pub fn cut_to_build(&self) -> Option<usize> {
         let cut = self.best.plan.inner_cut();
-        cut.filter(|_| !self.best.ready)
+        cut.filter(|_| !self.best.ready && self.best.plan != self.runnable.plan)
     }
 }
 
@@ -117,29 +117,32 @@ impl Planner {
     }
 
     /// The plan for a frame that starts at `now` in a stream with at most `room` frames under way, and what
-    /// becomes of those after it. Where frames a second are the objective two plans may be better than one.
+    /// becomes of those after it. Where frames a second are the objective two plans that `may` be followed may be better
+    /// than one.
     pub fn choose_in_stream(
         &mut self,
         ready_cuts: &[usize],
         room: usize,
+        may: impl Fn(&Plan) -> bool,
         now: Instant,
     ) -> (Choice, Overlap) {
         let mut choice = self.choose(ready_cuts, now);
         let device = self.rated_plan(Plan::Device);
-        let is_for_speed = self.objective.first_metric() == Metric::Throughput;
-        if !is_for_speed || !choice.within_limits {
+        if !self.objective.is_for_speed() || !choice.within_limits {
             self.current_mix = None;
             let device = device.map(|rated| rated.candidate);
             let overlap = Overlap::of(&self.objective, &choice.runnable, device.as_ref());
             return (choice, overlap);
         }
         let is_mixed = self.current_mix.is_some();
-        let any = best_mix(&self.rated, &choice.best, room, is_mixed, |_| true);
+        let any = best_mix(&self.rated, &choice.best, room, is_mixed, |c| may(&c.plan));
         let mix = match any {
             Some(mix) if mix.is_ready() => any,
-            _ => best_mix(&self.rated, &choice.runnable, room, is_mixed, |c| c.ready),
+            _ => best_mix(&self.rated, &choice.runnable, room, is_mixed, |c| {
+                c.ready && may(&c.plan)
+            }),
         };
-        let mix = mix.map(|mix| self.keep_or_replace_mix(&mix, room));
+        let mix = mix.map(|mix| self.keep_or_replace_mix(&mix, room, &may));
         let frame_ms = mix.map_or(alone_ms(&choice.runnable, room), |mix| mix.frame_ms);
         choice.best = worth_building(any.as_ref(), &choice, frame_ms, room);
         self.current_mix = mix.map(|mix| (mix.heavy.plan, mix.light.plan));
@@ -156,9 +159,10 @@ impl Planner {
     }
 
     /// The two plans of the frames before, unless the best two are clearly better.
-    fn keep_or_replace_mix(&self, best: &Mix, room: usize) -> Mix {
+    fn keep_or_replace_mix(&self, best: &Mix, room: usize, may: impl Fn(&Plan) -> bool) -> Mix {
         let current = self.current_mix.and_then(|(heavy, light)| {
-            let candidate = |plan| self.rated_plan(plan).filter(|rated| rated.excess <= 0.0);
+            let is_kept = |rated: &Rated| rated.excess <= 0.0 && may(&rated.candidate.plan);
+            let candidate = |plan| self.rated_plan(plan).filter(is_kept);
             let (heavy, light) = (candidate(heavy)?.candidate, candidate(light)?.candidate);
             Some(Mix::new(&heavy, &light, room)).filter(Mix::is_ready)
         });

@@ -32,6 +32,8 @@ pub(in crate::simulate) struct Dyno {
     ready: usize,
     building: Option<(usize, f64)>,
     late: Vec<Outcome>,
+    /// Calls that the device has resumed.
+    resumed: Vec<Outcome>,
     probing: Probing,
     probe_bytes: usize,
     overlap: Option<Overlap>,
@@ -54,6 +56,7 @@ impl Dyno {
             ready: 0,
             building: None,
             late: Vec::with_capacity(MAX_LATE),
+            resumed: Vec::with_capacity(MAX_LATE),
             probing: Probing::default(),
             probe_bytes: 0,
             overlap: None,
@@ -131,6 +134,11 @@ impl Dyno {
 
     /// Takes in the answers, late ones too, that have come by `now_ms`.
     fn catch_up(&mut self, now_ms: f64) {
+        let answered = |outcome: &Outcome| outcome.end_ms <= now_ms;
+        while let Some(index) = self.resumed.iter().position(answered) {
+            let outcome = self.resumed.remove(index);
+            self.learn_of_going_on(&outcome);
+        }
         let came = |outcome: &Outcome| outcome.request.is_some_and(|r| r.end_ms <= now_ms);
         while let Some(index) = self.late.iter().position(came) {
             let outcome = self.late.remove(index);
@@ -182,6 +190,17 @@ impl Dyno {
         self.late.push(outcome);
     }
 
+    /// The device has answered, and the request goes on.
+    fn learn_of_going_on(&mut self, outcome: &Outcome) {
+        if let Some(request) = outcome.request
+            && request.end_ms > outcome.end_ms
+        {
+            let (sent, now) = (self.at(request.sent_ms), self.at(outcome.end_ms));
+            let link = &mut self.planner.estimates_mut().link;
+            link.goes_on(outcome.bytes, sent, now);
+        }
+    }
+
     fn learn_remote(&mut self, outcome: &Outcome) {
         let Some(request) = outcome.request else {
             return;
@@ -231,9 +250,9 @@ impl Policy for Dyno {
         self.catch_up(call.start_ms);
         let now = self.at(call.start_ms);
         let ready_cuts = self.ready_cuts();
-        let (choice, overlap) = self
-            .planner
-            .choose_in_stream(&ready_cuts, MAX_IN_FLIGHT, now);
+        let (choice, overlap) =
+            self.planner
+                .choose_in_stream(&ready_cuts, MAX_IN_FLIGHT, |_| true, now);
         self.overlap = Some(overlap);
         self.begin(world, uplink, call, &choice);
         match overlap.next(under_way) {
@@ -284,6 +303,9 @@ impl Policy for Dyno {
         }
         if outcome.request.is_some() {
             self.remember(*outcome);
+        }
+        if outcome.resumed.is_some() && self.resumed.len() < MAX_LATE {
+            self.resumed.push(*outcome);
         }
         self.catch_up(outcome.end_ms);
     }

@@ -315,13 +315,25 @@ impl Link {
         if self.late_at.is_some_and(|at| sent <= at) {
             return;
         }
-        let sending_ms = seconds(sent, now) * 1e3 - self.rtt_ms.get();
-        let ms_per_byte = sending_ms / bytes.max(1) as f64;
-        self.rate.at_least(ms_per_byte, self.is_probed, now);
+        self.took_at_least(bytes, sent, now);
         self.blend_error(LATE_ERROR);
         self.late_at = Some(now);
         self.learnt_at = Some(now);
         self.used = None;
+    }
+
+    /// A request of `bytes` sent at `sent` goes on at `now`, though the device has answered: what is sent next is
+    /// expected to be as slow. Its own end is learnt from as well.
+    pub fn goes_on(&mut self, bytes: usize, sent: Instant, now: Instant) {
+        if self.late_at.is_none_or(|at| sent > at) {
+            self.took_at_least(bytes, sent, now);
+        }
+    }
+
+    fn took_at_least(&mut self, bytes: usize, sent: Instant, now: Instant) {
+        let sending_ms = seconds(sent, now) * 1e3 - self.rtt_ms.get();
+        let ms_per_byte = sending_ms / bytes.max(1) as f64;
+        self.rate.at_least(ms_per_byte, self.is_probed, now);
     }
 
     /// A request was abandoned at `now` with `bytes` of it on their way or in the kernel: they go
@@ -550,6 +562,25 @@ mod tests {
         link.connected(None, later);
         let after = link.rate_bps(later);
         assert!((after / before - 1.0).abs() < 0.3, "{before} {after}");
+    }
+
+    #[test]
+    fn a_request_that_goes_on_makes_predictions_longer_before_it_ends() {
+        let mut link = Link::new(LinkPrior::MOBILE);
+        let sent = Instant::now();
+        link.answered(sample(20_000, sent, 60.0, 16.0));
+        let late = sent + Duration::from_secs(1);
+        link.goes_on(20_000, sent, late);
+        assert!(link.transfer_ms(20_000, late) > 900.0);
+        assert_ne!(link.connection(late), Connection::Fresh);
+        // It has another second to be late in.
+        let later = late + Duration::from_secs(1);
+        link.late(20_000, sent, later);
+        assert!(link.transfer_ms(20_000, later) > 1_900.0);
+        // Less than is known already says nothing.
+        let known_ms = link.transfer_ms(20_000, later);
+        link.goes_on(20_000, later, later + Duration::from_millis(500));
+        assert!((link.transfer_ms(20_000, later) - known_ms).abs() < 1e-9);
     }
 
     #[test]

@@ -371,7 +371,7 @@ fn full() -> UnderWay {
 #[test]
 fn a_stream_uses_the_device_beside_the_best_cut() {
     let (mut planner, now) = (planner_of_streams(), Instant::now());
-    let (choice, overlap) = planner.choose_in_stream(ALL_READY, ROOM, now);
+    let (choice, overlap) = planner.choose_in_stream(ALL_READY, ROOM, |_| true, now);
     assert_eq!(choice.runnable.plan, split(1));
     assert!(choice.within_limits);
     assert_eq!(overlap.next(&UnderWay::default()), Next::Chosen);
@@ -379,20 +379,36 @@ fn a_stream_uses_the_device_beside_the_best_cut() {
     // A call by itself is planned as before, and so is a stream with another objective.
     assert_eq!(planner.choose(ALL_READY, now).best.plan, split(1));
     let mut frugal = planner_for(Objective::minimal(Metric::Latency), 1.0, 1e6);
-    let (_, overlap) = frugal.choose_in_stream(ALL_READY, ROOM, now);
+    let (_, overlap) = frugal.choose_in_stream(ALL_READY, ROOM, |_| true, now);
     assert_eq!(overlap.next(&full()), Next::Waits);
 }
 
 #[test]
 fn two_plans_for_what_is_at_hand_while_a_better_cut_is_built() {
     let (mut planner, now) = (planner_of_streams(), Instant::now());
-    let (choice, overlap) = planner.choose_in_stream(&[0, 3], ROOM, now);
+    let (choice, overlap) = planner.choose_in_stream(&[0, 3], ROOM, |_| true, now);
     assert!(matches!(choice.runnable.plan, Plan::Photo(_)));
     assert_eq!(overlap.next(&full()), Next::Instead(Plan::Device));
     assert_eq!(choice.cut_to_build(), Some(1));
-    let (choice, _) = planner.choose_in_stream(&[0, 1, 3], ROOM, now);
+    let (choice, _) = planner.choose_in_stream(&[0, 1, 3], ROOM, |_| true, now);
     assert_eq!(choice.runnable.plan, split(1));
     assert_eq!(choice.cut_to_build(), None);
+}
+
+#[test]
+fn two_plans_only_for_speed_and_never_one_that_may_not_be_followed() {
+    let (mut planner, now) = (planner_of_streams(), Instant::now());
+    let not_the_device = |plan: &Plan| *plan != Plan::Device;
+    let (choice, overlap) = planner.choose_in_stream(ALL_READY, ROOM, not_the_device, now);
+    assert_eq!(choice.runnable.plan, split(1));
+    assert_eq!(overlap.next(&full()), Next::Waits);
+    planner.objective = "throughput=1,bytes=0.01".parse().unwrap();
+    let (choice, overlap) = planner.choose_in_stream(ALL_READY, ROOM, |_| true, now);
+    assert_eq!(
+        choice.runnable.plan,
+        planner.choose(ALL_READY, now).runnable.plan
+    );
+    assert_eq!(overlap.next(&full()), Next::Waits);
 }
 
 #[test]
@@ -403,7 +419,7 @@ fn no_frame_follows_a_plan_that_breaks_a_limit() {
     let (device, cut) = (energy(&planner, Plan::Device), energy(&planner, split(1)));
     assert!(cut < device, "{cut} {device}");
     planner.objective.limits.energy_mj = Some(f64::midpoint(cut, device));
-    let (choice, overlap) = planner.choose_in_stream(ALL_READY, ROOM, now);
+    let (choice, overlap) = planner.choose_in_stream(ALL_READY, ROOM, |_| true, now);
     assert_eq!(choice.runnable.plan, split(1));
     assert_ne!(overlap.next(&full()), Next::Instead(Plan::Device));
 }
