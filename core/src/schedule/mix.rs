@@ -71,7 +71,8 @@ pub(super) fn best_mix(
     };
     let device = candidates().find(|c| c.plan == Plan::Device);
     let mut fastest: Option<Pair<'_>> = None;
-    for first in [Some(best), device].into_iter().flatten() {
+    let best_one = Some(best).filter(|&c| may(c));
+    for first in [best_one, device].into_iter().flatten() {
         let mut one = first;
         for _ in 0..MAX_ROUNDS {
             let least_ms = fastest.map_or(f64::INFINITY, |pair| pair.frame_ms);
@@ -257,13 +258,21 @@ mod tests {
     }
 
     fn mix_of(candidates: &[Candidate], room: usize) -> Option<Mix> {
+        mix_of_allowed(candidates, room, |_| true)
+    }
+
+    fn mix_of_allowed(
+        candidates: &[Candidate],
+        room: usize,
+        may: impl Fn(&Candidate) -> bool,
+    ) -> Option<Mix> {
         let rate = |candidate: &Candidate| Rated::new(*candidate, &Limits::default());
         let rated: Vec<Rated> = candidates.iter().map(rate).collect();
         let alone = |c: &&Candidate| alone_ms(c, room);
         let best = candidates
             .iter()
             .min_by(|a, b| alone(a).total_cmp(&alone(b)));
-        best_mix(&rated, best.unwrap(), room, false, |_| true)
+        best_mix(&rated, best.unwrap(), room, false, may)
     }
 
     #[test]
@@ -277,6 +286,16 @@ mod tests {
         let expected_ms = 20.0 * share + 4.0 * (1.0 - share);
         assert!((mix.frame_ms - expected_ms).abs() < 1e-9, "{mix:?}");
         assert!((mix.busy_ms - (20.0 + 30.0 + 20.0 + 5.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_may_not_be_followed_is_neither_of_two() {
+        let late = candidate(split(2), [20.0, 5.0, 1.0]);
+        let photo = candidate(PHOTO, [4.0, 30.0, 5.0]);
+        for plan in [split(2), PHOTO] {
+            let mix = mix_of_allowed(&[late, photo], ROOM, |c| c.plan != plan);
+            assert_eq!(mix, None, "{plan}");
+        }
     }
 
     #[test]
