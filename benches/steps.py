@@ -4,7 +4,7 @@
     benches/steps.py BUNDLE...        (needs target/release/dyno: make build)
 
 Simulates calls for least latency on a link that has one rate for 20 s and another for 20 s more, for every pair of
-RATES and every device, and counts the calls after the step until five in a row take, on the mean, at most 1.10 times
+RATES_MBIT and every device of SLOWDOWNS, and counts the calls after the step until five in a row take, on the mean, at most 1.10 times
 what the oracle takes on a link that always had the second rate. Calls are 100 ms apart. In virtual time: the same on
 any machine.
 """

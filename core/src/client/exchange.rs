@@ -78,8 +78,8 @@ pub(super) struct Answered {
 /// A request under way.
 pub(super) type Exchange = Pin<Box<dyn Future<Output = Result<Answered>> + Send>>;
 
-/// Sends a request; none was sent if there is no [`Sent`]. The future holds the client weakly, so that it can outlive the call; dropped
-/// before its end, it abandons the request and blames nobody.
+/// Sends a request; without a [`Sent`] none was sent, and the future says why. The future holds the client weakly,
+/// so that it can outlive the call; dropped before its end, it abandons the request and blames nobody.
 ///
 /// In modes in which the device goes on, it ends at once when the network changes: whatever was
 /// sent over the old one is lost, and says nothing about the new one.
