@@ -35,7 +35,7 @@ pub struct Explanation {
 pub struct ExplainedPlan {
     /// The plan.
     pub plan: Plan,
-    /// The plan in words.
+    /// The plan in words, with what is sent where the answer is in doubt.
     pub name: String,
     /// On the device, in milliseconds.
     pub device_ms: f64,
@@ -85,7 +85,7 @@ impl From<schedule::ExplainedRow> for ExplainedPlan {
         let candidate = row.candidate;
         Self {
             plan: candidate.plan.into(),
-            name: candidate.plan.to_string(),
+            name: candidate.name(),
             device_ms: candidate.device_ms,
             pack_ms: candidate.pack_ms,
             network_ms: candidate.network_ms,

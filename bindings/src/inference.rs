@@ -16,12 +16,14 @@ pub struct Inference {
     pub ran_on: RanOn,
     /// Why there, in a sentence.
     pub reason: String,
-    /// The plan that was followed, as far as it went.
+    /// The plan that was followed, as far as it went; where it was asked again, what was sent then.
     pub plan: Plan,
     /// Where the plan cut: 0 for a photo, the last cut for the device alone.
     pub cut: u32,
-    /// Bytes of the body that was sent, whether or not it was answered.
+    /// Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
     pub bytes_up: u64,
+    /// Whether the server's first answer was in doubt: a finer message was sent, or the device computed it.
+    pub second_look: bool,
     /// Where the time went.
     pub times: StageTimes,
     /// Why it was not the plan that gave the answer; none if it was.
@@ -132,6 +134,7 @@ impl Inference {
             plan: inference.plan.into(),
             cut: count(inference.cut),
             bytes_up: inference.bytes_up as u64,
+            second_look: inference.second_look,
             times: inference.times.into(),
             fallback: inference.fallback.map(Into::into),
             estimated_ms: inference.estimated_ms,

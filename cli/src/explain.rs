@@ -116,7 +116,7 @@ impl Report {
             rate_bps: explanation.rate_bps,
             device_factor: explanation.device_factor,
             server_factor: explanation.server_factor,
-            chosen: explanation.chosen.plan.to_string(),
+            chosen: explanation.chosen.name(),
             reason: explanation.reason.clone(),
             candidates: explanation
                 .rows
@@ -124,7 +124,7 @@ impl Report {
                 .map(|row| {
                     let c = &row.candidate;
                     Row {
-                        plan: c.plan.to_string(),
+                        plan: c.name(),
                         total_ms: c.total_ms,
                         p95_ms: c.p95_ms,
                         device_ms: c.device_ms,
@@ -169,7 +169,7 @@ pub(crate) fn describe(explanation: &Explanation) -> Result<String> {
         "speed       device {device_factor:.2} times as long as the profile's machine, server \
          {server_factor:.2} times"
     )?;
-    writeln!(text, "chosen      {}", chosen.plan)?;
+    writeln!(text, "chosen      {}", chosen.name())?;
     writeln!(text, "because     {reason}")?;
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -181,7 +181,7 @@ pub(crate) fn describe(explanation: &Explanation) -> Result<String> {
         let c = &row.candidate;
         let drop_pp = c.accuracy_drop_pp;
         table.add_row([
-            c.plan.to_string(),
+            c.name(),
             format!("{:.1}", c.total_ms),
             format!("{:.1}", c.p95_ms),
             format!("{:.1}", c.device_ms),

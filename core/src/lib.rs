@@ -12,6 +12,7 @@ pub mod pack;
 pub mod pixels;
 pub mod runtime;
 pub mod schedule;
+mod scores;
 mod tensor;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,16 +1,18 @@
 //! `dyno bench promise`: does what a bundle's calibration allows keep the limit on other photos?
 //!
-//! At each cut, what is allowed at each limit is sent with photos that were not calibrated on, and
-//! the accuracy that is lost is measured.
+//! At each cut, what is allowed at each limit is sent with photos that were not calibrated on, with and without
+//! second looks, and the accuracy that is lost is measured.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
-use dyno_core::bundle::{Allowed, Bundle, Calibration, Sent};
-use dyno_core::calibrate::{Detail, Judgement, Lab, LabOptions, PhotoSet, Truth};
+use dyno_core::bundle::{Allowed, AllowedTwice, Bundle, Calibration, Sent};
+use dyno_core::calibrate::{Detail, Judgement, Lab, LabOptions, Observation, PhotoSet, Truth};
+use dyno_core::schedule::{Plan, Precision, Quantisation};
 use serde::Serialize;
 
 use crate::prepare::say_skipped;
@@ -71,10 +73,21 @@ struct Row {
     /// What was lost on these photos.
     drop_pp: f64,
     agreement: f64,
+    /// Share of the photos that were sent again because the answer was in doubt, and what calibration expected; none
+    /// of what is sent once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    again: Option<Again>,
     kept: bool,
     /// The fewest bytes that keep the limit on these photos.
     #[serde(skip_serializing_if = "Option::is_none")]
     least_bytes_mean: Option<f64>,
+}
+
+/// How many photos are sent twice, 0 to 1.
+#[derive(Debug, Serialize)]
+struct Again {
+    expected: f64,
+    found: f64,
 }
 
 /// Measures and prints; a limit that was not kept is an error of this command.
@@ -101,6 +114,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                     row.least_bytes_mean = Some(least);
                 }
                 rows.push(row);
+            }
+            for way in calibration.allowed_twice(cut, limit_pp, true) {
+                rows.push(measured.row_twice(limit_pp, &way)?);
             }
         }
         bar.inc(1);
@@ -132,7 +148,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 struct Measured<'a> {
     lab: &'a Lab,
     cut: usize,
-    done: HashMap<Sent, (f64, f64)>,
+    done: HashMap<Sent, Vec<Observation>>,
 }
 
 impl<'a> Measured<'a> {
@@ -145,8 +161,7 @@ impl<'a> Measured<'a> {
     }
 
     fn row(&mut self, limit_pp: f64, allowed: &Allowed) -> Result<Row> {
-        let sent = Sent::of(&allowed.plan).context("a plan that sends nothing was allowed")?;
-        let (drop_pp, agreement) = self.drop_and_agreement(sent)?;
+        let (drop_pp, agreement) = self.drop_and_agreement(sent_by(allowed)?)?;
         Ok(Row {
             cut: self.cut,
             limit_pp,
@@ -155,6 +170,44 @@ impl<'a> Measured<'a> {
             max_drop_pp: allowed.max_drop_pp,
             drop_pp,
             agreement,
+            again: None,
+            kept: drop_pp <= limit_pp,
+            least_bytes_mean: None,
+        })
+    }
+
+    fn row_twice(&mut self, limit_pp: f64, way: &AllowedTwice) -> Result<Row> {
+        let first = self.observed(sent_by(&way.first)?)?.to_vec();
+        let then = match &way.then {
+            Some(then) => sent_by(then)?,
+            // The device finishes, and nothing is lost.
+            None => Sent::Packed(Quantisation::Plain, Precision::Raw),
+        };
+        let then = self.observed(then)?;
+        let is_in_doubt = |observed: &&Observation| observed.outcome.leads_by_less_than(way.lead);
+        let again = first.iter().filter(is_in_doubt).count();
+        let taken = first.iter().zip(then).map(|(first, then)| {
+            let taken = if is_in_doubt(&first) { then } else { first };
+            taken.clone()
+        });
+        let taken: Vec<Observation> = taken.collect();
+        let (drop_pp, agreement) = judged(self.lab, &taken)?;
+        let found = again as f64 / first.len().max(1) as f64;
+        Ok(Row {
+            cut: self.cut,
+            limit_pp,
+            sent: match &way.then {
+                Some(then) => format!("{}; again: {}", way.first.plan, then.plan),
+                None => format!("{}; again: {}", way.first.plan, Plan::Device),
+            },
+            bytes_mean: way.bytes_mean(),
+            max_drop_pp: way.max_drop_pp(),
+            drop_pp,
+            agreement,
+            again: Some(Again {
+                expected: way.share,
+                found,
+            }),
             kept: drop_pp <= limit_pp,
             least_bytes_mean: None,
         })
@@ -190,25 +243,40 @@ impl<'a> Measured<'a> {
     }
 
     fn drop_and_agreement(&mut self, sent: Sent) -> Result<(f64, f64)> {
-        if let Some(known) = self.done.get(&sent) {
-            return Ok(*known);
-        }
-        let images = 0..self.lab.images();
-        let lists = self
-            .lab
-            .observe(self.cut, &[sent], images, Detail::Fidelity)?;
-        let observed = lists.first().context("nothing was measured")?;
-        let Judgement::Agreement {
-            agreement,
-            drop: Some(drop),
-            ..
-        } = self.lab.judge(observed)
-        else {
-            bail!("the promise can be checked for classifiers with two true classes or more");
-        };
-        self.done.insert(sent, (drop.pp, agreement));
-        Ok((drop.pp, agreement))
+        let lab = self.lab;
+        judged(lab, self.observed(sent)?)
     }
+
+    fn observed(&mut self, sent: Sent) -> Result<&[Observation]> {
+        match self.done.entry(sent) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let images = 0..self.lab.images();
+                let lists = self
+                    .lab
+                    .observe(self.cut, &[sent], images, Detail::Fidelity)?;
+                let observed = lists.into_iter().next().context("nothing was measured")?;
+                Ok(unknown.insert(observed))
+            }
+        }
+    }
+}
+
+/// The accuracy that was lost, in percentage points, and the agreement.
+fn judged(lab: &Lab, observed: &[Observation]) -> Result<(f64, f64)> {
+    let Judgement::Agreement {
+        agreement,
+        drop: Some(drop),
+        ..
+    } = lab.judge(observed)
+    else {
+        bail!("the promise can be checked for classifiers with two true classes or more");
+    };
+    Ok((drop.pp, agreement))
+}
+
+fn sent_by(allowed: &Allowed) -> Result<Sent> {
+    Sent::of(&allowed.plan).context("a plan that sends nothing was allowed")
 }
 
 fn table(report: &Report) -> String {
@@ -221,6 +289,7 @@ fn table(report: &Report) -> String {
         "bound",
         "lost",
         "agreement",
+        "again",
         "least",
         "kept",
         "sent as",
@@ -233,13 +302,20 @@ fn table(report: &Report) -> String {
             format!("{:.2} pp", row.max_drop_pp),
             format!("{:.2} pp", row.drop_pp),
             format!("{:.4}", row.agreement),
+            row.again.as_ref().map_or_else(String::new, |again| {
+                format!(
+                    "{:.0} % ({:.0} %)",
+                    100.0 * again.found,
+                    100.0 * again.expected
+                )
+            }),
             row.least_bytes_mean
                 .map_or_else(String::new, |bytes| format!("{bytes:.0}")),
             if row.kept { "yes" } else { "NO" }.to_owned(),
             row.sent.clone(),
         ]);
     }
-    for column in 0..7 {
+    for column in 0..8 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -66,6 +66,9 @@ struct Line<'a> {
     levels: Option<u32>,
     codec: Option<&'static str>,
     bytes_up: usize,
+    /// The first answer was in doubt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    second_look: bool,
     ms: Ms,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<FallbackLine<'a>>,
@@ -134,6 +137,7 @@ fn print_inference(
             levels: inference.levels,
             codec: inference.codec,
             bytes_up: inference.bytes_up,
+            second_look: inference.second_look,
             ms: Ms::from(&inference.times),
             fallback: inference.fallback.as_ref().map(|f| FallbackLine {
                 kind: f.kind.as_str(),
@@ -144,12 +148,17 @@ fn print_inference(
         return output::json_line(&line);
     }
     output::line(format_args!(
-        "{}: {:.1} ms, {} ({}), {} bytes sent",
+        "{}: {:.1} ms, {} ({}), {} bytes sent{}",
         image.display(),
         inference.times.total_ms,
         inference.ran_on.as_str(),
         inference.plan,
-        inference.bytes_up
+        inference.bytes_up,
+        if inference.second_look {
+            ", asked again"
+        } else {
+            ""
+        }
     ))?;
     if let Some(fallback) = &inference.fallback {
         output::line(format_args!(

@@ -12,7 +12,7 @@ pub(super) struct Call {
     pub(super) photo: Photo,
 }
 
-/// What became of it.
+/// What became of it, or of one of its messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     pub(crate) plan: Plan,
@@ -42,6 +42,19 @@ pub(crate) struct Request {
 }
 
 impl Outcome {
+    /// What follows on it with nothing done yet, from its end on.
+    pub(super) fn second(&self, plan: Plan) -> Self {
+        Self {
+            plan,
+            start_ms: self.end_ms,
+            bytes: 0,
+            pack_ms: 0.0,
+            head: None,
+            request: None,
+            ..*self
+        }
+    }
+
     pub(super) fn latency_ms(&self) -> f64 {
         self.end_ms - self.start_ms
     }
@@ -49,6 +62,34 @@ impl Outcome {
     pub(super) fn server_ms(&self) -> f64 {
         let request = self.request.filter(|request| request.answered);
         request.map_or(0.0, |request| request.unpack_ms + request.tail_ms)
+    }
+}
+
+/// A call that sent one message, and perhaps another because the answer was in doubt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Followed {
+    pub(super) first: Outcome,
+    pub(super) second: Option<Outcome>,
+}
+
+impl Followed {
+    /// Both as one: the plan and the head of the first, the answer of the second, the bytes and the times of both.
+    pub(super) fn whole(&self) -> Outcome {
+        let Some(second) = self.second else {
+            return self.first;
+        };
+        let mut whole = self.first;
+        whole.end_ms = second.end_ms;
+        whole.bytes += second.bytes;
+        whole.pack_ms += second.pack_ms;
+        whole.resumed = second.resumed;
+        if let (Some(request), Some(again)) = (&mut whole.request, second.request)
+            && again.answered
+        {
+            request.unpack_ms += again.unpack_ms;
+            request.tail_ms += again.tail_ms;
+        }
+        whole
     }
 }
 
@@ -106,8 +147,11 @@ pub(super) trait Policy {
         UnderWay::default()
     }
 
-    /// What became of a call.
+    /// What became of a message, or of a call that sent none.
     fn learn(&mut self, _outcome: &Outcome) {}
+
+    /// An answer that is in doubt for `share` of the photos was, or was not.
+    fn learn_doubt(&mut self, _share: f64, _is_in_doubt: bool) {}
 }
 
 /// Runs one call on `uplink`.
@@ -118,7 +162,7 @@ pub(super) fn run(
     call: Call,
 ) -> Outcome {
     let plan = policy.decide(world, uplink, call);
-    let outcome = follow(world, uplink, plan, call, |bytes, sent_ms| {
+    let followed = follow(world, uplink, plan, call, |plan, bytes, sent_ms| {
         policy.patience(&Sending {
             plan,
             bytes,
@@ -127,10 +171,17 @@ pub(super) fn run(
             server_free_ms: 0.0,
         })
     });
-    policy.learn(&outcome);
+    policy.learn(&followed.first);
+    if let Some(look) = world.facts(&plan).second_look {
+        policy.learn_doubt(look.share, call.photo.is_in_doubt(look.share));
+    }
+    if let Some(second) = &followed.second {
+        policy.learn(second);
+    }
+    let whole = followed.whole();
     Outcome {
-        bytes: outcome.bytes + policy.other_bytes(),
-        ..outcome
+        bytes: whole.bytes + policy.other_bytes(),
+        ..whole
     }
 }
 
@@ -140,28 +191,66 @@ pub(super) fn follow(
     uplink: &mut Uplink,
     plan: Plan,
     call: Call,
-    patience: impl FnOnce(usize, f64) -> Option<Patience>,
-) -> Outcome {
+    mut patience: impl FnMut(Plan, usize, f64) -> Option<Patience>,
+) -> Followed {
     let truth = world.truth(&plan, call.photo);
-    let cut = world.facts(&plan).cut;
+    let facts = world.facts(&plan);
     let head_end_ms = call.start_ms + truth.head_ms;
-    let mut outcome = Outcome {
+    let mut first = Outcome {
         plan,
         start_ms: call.start_ms,
         end_ms: head_end_ms,
         bytes: 0,
         pack_ms: 0.0,
-        head: (cut > 0).then_some((0, cut, truth.head_ms)),
+        head: (facts.cut > 0).then_some((0, facts.cut, truth.head_ms)),
         resumed: None,
         request: None,
     };
     if !plan.uses_server() {
-        return outcome;
+        return Followed {
+            first,
+            second: None,
+        };
     }
+    let look = facts
+        .second_look
+        .filter(|look| call.photo.is_in_doubt(look.share));
+    ask(
+        world,
+        uplink,
+        &mut first,
+        call.photo,
+        look.is_some(),
+        &mut patience,
+    );
+    let again = look.filter(|_| first.resumed.is_none() && first.end_ms.is_finite());
+    let second = again.map(|look| {
+        let mut second = first.second(look.plan);
+        if look.plan.uses_server() {
+            ask(world, uplink, &mut second, call.photo, false, &mut patience);
+        } else {
+            second.end_ms += truth.resume_ms;
+            second.resumed = Some((facts.cut, world.last_cut, truth.resume_ms));
+        }
+        second
+    });
+    Followed { first, second }
+}
+
+/// Packs and sends from `outcome.end_ms` on, and waits for the answer; one that is late and in doubt is not taken.
+fn ask(
+    world: &World,
+    uplink: &mut Uplink,
+    outcome: &mut Outcome,
+    photo: Photo,
+    is_in_doubt: bool,
+    patience: &mut impl FnMut(Plan, usize, f64) -> Option<Patience>,
+) {
+    let truth = world.truth(&outcome.plan, photo);
     outcome.bytes = truth.bytes;
     outcome.pack_ms = truth.pack_ms;
-    let sent_ms = head_end_ms + truth.pack_ms;
-    let patience = patience(truth.bytes, sent_ms);
+    let sent_ms = outcome.end_ms + truth.pack_ms;
+    let patience = patience(outcome.plan, truth.bytes, sent_ms);
     let sent = uplink.send(&world.trace, sent_ms, truth.bytes);
     let answered_ms = sent.last_ms + world.rtt_ms + truth.unpack_ms + truth.tail_ms;
     let mut request = Request {
@@ -177,12 +266,10 @@ pub(super) fn follow(
     if let Some(patience) = patience {
         let resume_ms = sent_ms + patience.resume_after_ms;
         let local_ms = resume_ms + truth.resume_ms;
-        if answered_ms > resume_ms {
-            let ran_ms = truth.resume_ms.min(answered_ms - resume_ms);
-            if local_ms <= answered_ms {
-                outcome.resumed = Some((cut, world.last_cut, ran_ms));
-                outcome.end_ms = local_ms;
-            }
+        if answered_ms > resume_ms && (local_ms <= answered_ms || is_in_doubt) {
+            let cut = world.facts(&outcome.plan).cut;
+            outcome.resumed = Some((cut, world.last_cut, truth.resume_ms));
+            outcome.end_ms = local_ms;
         }
         let give_up_ms = sent_ms + patience.give_up_after_ms;
         if answered_ms > give_up_ms.max(outcome.end_ms) {
@@ -192,5 +279,4 @@ pub(super) fn follow(
         }
     }
     outcome.request = Some(request);
-    outcome
 }

@@ -117,12 +117,11 @@ impl Run {
 
     fn stream(&self, world: &World, policy: &mut dyn Policy) -> Vec<Outcome> {
         let mut pipeline = Pipeline::new(policy.uplink(world));
-        let mut outcomes = Vec::new();
-        while pipeline.ready_ms() < self.duration_ms && outcomes.len() < MAX_CALLS {
-            let photo = Photo::number(outcomes.len());
-            outcomes.push(pipeline.run(world, policy, photo));
+        while pipeline.ready(world, policy) < self.duration_ms && pipeline.frames() < MAX_CALLS {
+            let photo = Photo::number(pipeline.frames());
+            pipeline.run(world, policy, photo);
         }
-        outcomes
+        pipeline.finish(world, policy)
     }
 
     fn breaks_limits(&self, outcome: &Outcome, world: &World) -> bool {

@@ -116,17 +116,24 @@ impl Setup {
 
     fn teach(&self, world: &mut World, calibration: Option<&Calibration>) {
         let now = Instant::now();
-        let space = self.space.iter().map(|row| row.plan);
         let others = [&self.neurosurgeon, &self.jalad, &self.paper];
         let others = others.into_iter().flatten().copied().chain([self.jpeg]);
-        for plan in space.chain(others) {
+        let looks = self.space.iter().filter_map(|row| row.second_look);
+        let others = others.chain(looks.map(|look| look.plan));
+        // Where two rows are of one plan, those of the space come last: they know its second look.
+        let rows = others.map(SpacePlan::unmeasured).chain(self.space.clone());
+        for row in rows {
+            let plan = row.plan;
             let reference = self.estimates.candidate(plan, &[], now);
             let measured = calibration.and_then(|c| measured(c, &plan));
             let drop_pp = match plan {
                 Plan::Device | RAW_PIXELS => Some(0.0),
-                _ => measured.map(|(_, drop_pp)| drop_pp),
+                _ => row
+                    .accuracy_drop_pp
+                    .or(measured.map(|(_, drop_pp)| drop_pp)),
             };
-            world.learn(&reference, measured.map(|(bytes, _)| bytes), drop_pp);
+            let bytes = measured.map(|(bytes, _)| bytes);
+            world.learn(&reference, bytes, drop_pp, row.second_look);
         }
     }
 }

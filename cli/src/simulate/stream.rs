@@ -1,11 +1,9 @@
 //! A stream in virtual time: device, uplink and server work on successive frames at once.
 
-use std::collections::VecDeque;
-
 use dyno_core::client::MAX_IN_FLIGHT;
-use dyno_core::schedule::{Next, Overlap, UnderWay};
+use dyno_core::schedule::{Next, Overlap, Plan, SecondLook, UnderWay};
 
-use super::call::{Call, Outcome, Policy, Request, Sending};
+use super::call::{Call, Followed, Outcome, Policy, Request, Sending};
 use super::device::Device;
 use super::uplink::Uplink;
 use super::world::{Photo, World};
@@ -23,12 +21,21 @@ pub(super) struct Pipeline {
     server_free_ms: f64,
     /// When the last bodies had left, oldest first.
     unsent_until_ms: [f64; MAX_UNSENT],
-    /// The last calls that used the server: when they were answered, and what each added until then.
-    remote: VecDeque<(f64, UnderWay)>,
-    /// When the answers of the last frames were taken, which is in their order; oldest first.
-    taken_ms: VecDeque<f64>,
+    frames: Vec<Frame>,
+    /// When the answers of all but the last [`MAX_IN_FLIGHT`] frames were there.
+    taken_ms: f64,
     /// What the policy said last of the frames to come.
     overlap: Option<Overlap>,
+}
+
+/// A frame, and what became of it so far.
+#[derive(Debug)]
+struct Frame {
+    outcome: Outcome,
+    /// What it adds to what is under way until its answer, if it uses the server.
+    adds: Option<UnderWay>,
+    /// What is to be sent once the first answer is there, if that is in doubt.
+    look: Option<(Plan, Photo)>,
 }
 
 impl Pipeline {
@@ -39,15 +46,41 @@ impl Pipeline {
             uplink_free_ms: 0.0,
             server_free_ms: 0.0,
             unsent_until_ms: [0.0; MAX_UNSENT],
-            remote: VecDeque::with_capacity(MAX_IN_FLIGHT),
-            taken_ms: VecDeque::from([0.0; MAX_IN_FLIGHT]),
+            frames: Vec::new(),
+            taken_ms: 0.0,
             overlap: None,
         }
     }
 
-    /// When the next frame can begin.
-    pub(super) fn ready_ms(&self) -> f64 {
-        let room_ms = self.taken_ms.front().copied().unwrap_or(0.0);
+    /// How many frames began.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// When the next frame can begin; until then second looks are sent.
+    pub(super) fn ready(&mut self, world: &World, policy: &mut dyn Policy) -> f64 {
+        loop {
+            let ready_ms = self.ready_ms();
+            match self.next_look() {
+                Some((index, at_ms)) if at_ms <= ready_ms => self.look(world, policy, index),
+                _ => return ready_ms,
+            }
+        }
+    }
+
+    /// Every frame, once all are answered.
+    pub(super) fn finish(mut self, world: &World, policy: &mut dyn Policy) -> Vec<Outcome> {
+        while let Some((index, _)) = self.next_look() {
+            self.look(world, policy, index);
+        }
+        self.frames.into_iter().map(|frame| frame.outcome).collect()
+    }
+
+    fn ready_ms(&self) -> f64 {
+        // Answers are taken in the order of the frames.
+        let oldest = self.frames.len().checked_sub(MAX_IN_FLIGHT);
+        let oldest = oldest.and_then(|index| self.frames.get(index));
+        let room_ms = oldest.map_or(0.0, |frame| self.taken_ms.max(frame.outcome.end_ms));
         let slot_ms = match &self.overlap {
             Some(overlap) => self.slot_ms(overlap),
             None => self.unsent_until_ms[0],
@@ -55,9 +88,16 @@ impl Pipeline {
         self.device.free_ms().max(room_ms).max(slot_ms)
     }
 
+    /// The frames that may be without an answer.
+    fn last(&self) -> &[Frame] {
+        let from = self.frames.len().saturating_sub(MAX_IN_FLIGHT);
+        self.frames.get(from..).unwrap_or_default()
+    }
+
     /// From when on a frame does not have to wait for answers.
     fn slot_ms(&self, overlap: &Overlap) -> f64 {
-        let mut ends_ms: Vec<f64> = self.remote.iter().map(|(end_ms, _)| *end_ms).collect();
+        let remote = self.last().iter().filter(|frame| frame.adds.is_some());
+        let mut ends_ms: Vec<f64> = remote.map(|frame| frame.outcome.end_ms).collect();
         ends_ms.sort_by(f64::total_cmp);
         let begins = |at_ms: &f64| overlap.next(&self.under_way(*at_ms)) != Next::Waits;
         let times_ms = std::iter::once(0.0).chain(ends_ms);
@@ -65,14 +105,58 @@ impl Pipeline {
     }
 
     fn under_way(&self, at_ms: f64) -> UnderWay {
-        let open = self.remote.iter().filter(|(end_ms, _)| *end_ms > at_ms);
-        open.map(|(_, adds)| *adds).sum()
+        let open = self
+            .last()
+            .iter()
+            .filter(|frame| frame.outcome.end_ms > at_ms);
+        open.filter_map(|frame| frame.adds).sum()
+    }
+
+    /// The first answer that is in doubt: of which frame, and when it is there.
+    fn next_look(&self) -> Option<(usize, f64)> {
+        let from = self.frames.len().saturating_sub(MAX_IN_FLIGHT);
+        let frames = self.frames.iter().enumerate().skip(from);
+        let looks = frames.filter(|(_, frame)| frame.look.is_some());
+        let looks = looks.map(|(index, frame)| (index, frame.outcome.end_ms));
+        looks.min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// Sends the second message of a frame.
+    fn look(&mut self, world: &World, policy: &mut dyn Policy, index: usize) {
+        let Some(frame) = self.frames.get_mut(index) else {
+            return;
+        };
+        let Some((plan, photo)) = frame.look.take() else {
+            return;
+        };
+        let first = frame.outcome;
+        let mut second = first.second(plan);
+        if plan.uses_server() {
+            let truth = world.truth(&plan, photo);
+            second.bytes = truth.bytes;
+            second.pack_ms = truth.pack_ms;
+            second.end_ms = self.device.compute(first.end_ms, truth.pack_ms);
+            self.request(world, policy, &mut second, photo, false);
+        } else {
+            let takes_ms = world.truth(&first.plan, photo).resume_ms;
+            let cut = world.facts(&first.plan).cut;
+            second.end_ms = self.device.compute(first.end_ms, takes_ms);
+            second.resumed = Some((cut, world.last_cut, takes_ms));
+        }
+        policy.learn(&second);
+        let followed = Followed {
+            first,
+            second: Some(second),
+        };
+        if let Some(frame) = self.frames.get_mut(index) {
+            frame.outcome = followed.whole();
+        }
     }
 
     /// Runs the next frame.
-    pub(super) fn run(&mut self, world: &World, policy: &mut dyn Policy, photo: Photo) -> Outcome {
+    pub(super) fn run(&mut self, world: &World, policy: &mut dyn Policy, photo: Photo) {
         let call = Call {
-            start_ms: self.ready_ms(),
+            start_ms: self.ready(world, policy),
             photo,
         };
         let under_way = self.under_way(call.start_ms);
@@ -80,7 +164,7 @@ impl Pipeline {
         self.overlap = policy.overlap();
         let adds = policy.adds(plan, call.start_ms);
         let truth = world.truth(&plan, photo);
-        let cut = world.facts(&plan).cut;
+        let facts = world.facts(&plan);
         let (bytes, pack_ms) = if plan.uses_server() {
             (truth.bytes, truth.pack_ms)
         } else {
@@ -93,34 +177,42 @@ impl Pipeline {
             end_ms: packed_ms,
             bytes,
             pack_ms,
-            head: (cut > 0).then_some((0, cut, truth.head_ms)),
+            head: (facts.cut > 0).then_some((0, facts.cut, truth.head_ms)),
             resumed: None,
             request: None,
         };
+        let in_doubt = |look: &SecondLook| photo.is_in_doubt(look.share);
+        let look = facts.second_look.filter(in_doubt);
         if plan.uses_server() {
-            self.request(world, policy, &mut outcome, photo);
+            self.request(world, policy, &mut outcome, photo, look.is_some());
         }
         policy.learn(&outcome);
-        let before_ms = self.taken_ms.back().copied().unwrap_or(0.0);
-        self.taken_ms.pop_front();
-        self.taken_ms.push_back(before_ms.max(outcome.end_ms));
-        if plan.uses_server() {
-            if self.remote.len() == MAX_IN_FLIGHT {
-                self.remote.pop_front();
-            }
-            self.remote.push_back((outcome.end_ms, adds));
+        if let Some(look) = facts.second_look {
+            policy.learn_doubt(look.share, in_doubt(&look));
         }
+        let is_answered = outcome.resumed.is_none() && outcome.end_ms.is_finite();
+        let look = look.filter(|_| is_answered);
         outcome.bytes += policy.other_bytes();
-        outcome
+        if let Some(leaves) = self.frames.len().checked_sub(MAX_IN_FLIGHT)
+            && let Some(frame) = self.frames.get(leaves)
+        {
+            self.taken_ms = self.taken_ms.max(frame.outcome.end_ms);
+        }
+        self.frames.push(Frame {
+            outcome,
+            adds: plan.uses_server().then_some(adds),
+            look: look.map(|look| (look.plan, photo)),
+        });
     }
 
-    /// Sends what the device has packed by `outcome.end_ms`.
+    /// Sends what the device has packed by `outcome.end_ms`. An answer that is late and in doubt is not taken.
     fn request(
         &mut self,
         world: &World,
         policy: &mut dyn Policy,
         outcome: &mut Outcome,
         photo: Photo,
+        is_in_doubt: bool,
     ) {
         let truth = world.truth(&outcome.plan, photo);
         let cut = world.facts(&outcome.plan).cut;
@@ -151,8 +243,13 @@ impl Pipeline {
         if let Some(patience) = patience {
             let resume_ms = self.device.resumes_ms(sent_ms + patience.resume_after_ms);
             if answered_ms > resume_ms {
-                let end_ms = (resume_ms + truth.resume_ms).min(answered_ms);
-                if end_ms < answered_ms {
+                let local_ms = resume_ms + truth.resume_ms;
+                let end_ms = if is_in_doubt {
+                    local_ms
+                } else {
+                    local_ms.min(answered_ms)
+                };
+                if local_ms < answered_ms || is_in_doubt {
                     outcome.resumed = Some((cut, world.last_cut, truth.resume_ms));
                     outcome.end_ms = end_ms;
                 }
@@ -190,15 +287,25 @@ mod tests {
             calls: 1,
             way_ms: 1.0,
         };
+        let frame = |end_ms| Frame {
+            outcome: Outcome {
+                plan: Plan::Device,
+                start_ms: 0.0,
+                end_ms,
+                bytes: 0,
+                pack_ms: 0.0,
+                head: None,
+                resumed: None,
+                request: None,
+            },
+            adds: Some(adds),
+            look: None,
+        };
         Pipeline {
-            device: Device::default(),
-            uplink: Uplink::new(10.0),
-            uplink_free_ms: 0.0,
-            server_free_ms: 0.0,
             unsent_until_ms: [70.0, 80.0],
-            remote: (1..=MAX_IN_FLIGHT).map(|i| (i as f64, adds)).collect(),
-            taken_ms: VecDeque::from([0.0; MAX_IN_FLIGHT]),
+            frames: (1..=MAX_IN_FLIGHT).map(|i| frame(i as f64)).collect(),
             overlap,
+            ..Pipeline::new(Uplink::new(10.0))
         }
     }
 
@@ -215,7 +322,9 @@ mod tests {
     #[test]
     fn no_frame_begins_before_the_oldest_answer_is_taken() {
         let mut full = pipeline(None);
-        full.taken_ms[0] = 500.0;
+        full.frames[0].outcome.end_ms = 500.0;
         assert_ms(full.ready_ms(), 500.0);
+        full.taken_ms = 600.0;
+        assert_ms(full.ready_ms(), 600.0);
     }
 }

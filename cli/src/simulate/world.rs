@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use dyno_core::bundle::Bundle;
-use dyno_core::schedule::{Candidate, Estimates, LinkPrior, Plan};
+use dyno_core::schedule::{Candidate, Estimates, LinkPrior, Plan, SecondLook};
 
 use super::uplink::Uplink;
 use crate::trace::Trace;
@@ -43,6 +43,8 @@ pub(super) struct Facts {
     pub(super) tail_ms: f64,
     /// Upper bound of the loss of accuracy that calibration found; none if it did not look.
     pub(super) drop_pp: Option<f64>,
+    /// What is sent where the answer is in doubt.
+    pub(super) second_look: Option<SecondLook>,
 }
 
 /// One photo: what makes it differ from the mean. The same for all policies.
@@ -51,6 +53,8 @@ pub(super) struct Photo {
     busyness: f64,
     device_noise: f64,
     server_noise: f64,
+    /// 0 to 1: an answer that is in doubt for so large a share of photos is for this one.
+    doubt: f64,
 }
 
 impl Photo {
@@ -60,7 +64,19 @@ impl Photo {
             busyness: random.normal(),
             device_noise: (SPAN_NOISE * random.normal()).exp(),
             server_noise: (SPAN_NOISE * random.normal()).exp(),
+            doubt: random.uniform(),
         }
+    }
+
+    /// The same photo, with an answer that is in doubt or is not.
+    pub(super) fn in_doubt(self, is_in_doubt: bool) -> Self {
+        let doubt = if is_in_doubt { 0.0 } else { 1.0 };
+        Self { doubt, ..self }
+    }
+
+    /// Whether an answer is in doubt that is for `share` of the photos.
+    pub(super) fn is_in_doubt(self, share: f64) -> bool {
+        self.doubt < share
     }
 }
 
@@ -109,6 +125,7 @@ impl World {
         reference: &Candidate,
         bytes: Option<(f64, usize)>,
         drop_pp: Option<f64>,
+        second_look: Option<SecondLook>,
     ) {
         let cut = match reference.plan {
             Plan::Split { cut, .. } => cut,
@@ -133,6 +150,7 @@ impl World {
             unpack_ms: (reference.server_ms - tail_ms).max(0.0) / self.server_speedup,
             tail_ms: tail_ms / self.server_speedup,
             drop_pp,
+            second_look,
         };
         self.facts.insert(reference.plan, facts);
     }
@@ -149,6 +167,7 @@ impl World {
             unpack_ms: 0.0,
             tail_ms: 0.0,
             drop_pp: Some(0.0),
+            second_look: None,
         })
     }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Manifest;
-use crate::calibrate::{Judgement, Measure};
+use crate::calibrate::{Doubt, Judgement, Measure};
 use crate::pack::Shaping;
 use crate::schedule::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 use crate::{Error, ErrorKind, Result};
@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, Result};
 pub const CALIBRATION_FORMAT: u32 = 2;
 /// Most rows of a table that is read.
 const MAX_ROWS: usize = 100_000;
+/// Most leads of a row below which answers are in doubt.
+const MAX_DOUBTS: usize = 32;
 
 /// The content of `calibration.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +52,10 @@ pub struct CalibrationRow {
     pub bytes: Vec<CodecBytes>,
     /// What it does to the answers.
     pub fidelity: Judgement,
+    /// What it does to those that lead by enough, by the share that does not; none where too few photos were
+    /// measured, or it is exact, or the model is no classifier.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
 }
 
 /// Bytes of the messages of one codec.
@@ -222,19 +228,26 @@ impl Calibration {
     }
 
     /// The upper bound of the loss that a row stands for; none if too little was measured.
-    fn bound_pp(&self, row: &CalibrationRow) -> Option<f64> {
+    pub(super) fn bound_pp(&self, row: &CalibrationRow) -> Option<f64> {
         if row.sent.is_exact() {
             return Some(0.0);
         }
-        let finer = self.rows.iter().filter(|other| {
+        let bounds = self.as_fine(row).map(|other| other.fidelity.max_drop_pp());
+        (row.images == self.images).then(|| bounds.fold(0.0, f64::max))
+    }
+
+    /// The rows of the same cut and kind that were measured on all photos and are as fine as `row` or finer.
+    pub(super) fn as_fine<'a>(
+        &'a self,
+        row: &'a CalibrationRow,
+    ) -> impl Iterator<Item = &'a CalibrationRow> {
+        self.rows.iter().filter(|other| {
             other.cut == row.cut
                 && other.images == self.images
                 && fineness(other.sent)
                     .zip(fineness(row.sent))
                     .is_some_and(|((kind, a), (same_kind, b))| kind == same_kind && a >= b)
-        });
-        let bounds = finer.map(|other| other.fidelity.max_drop_pp());
-        (row.images == self.images).then(|| bounds.fold(0.0, f64::max))
+        })
     }
 
     /// Fails with [`ErrorKind::InvalidBundle`] if this is no table for the bundle's cuts.
@@ -244,6 +257,8 @@ impl Calibration {
                 && row.images <= self.images
                 && row.fidelity.max_drop_pp() >= 0.0
                 && row.bytes.iter().all(|b| b.mean.is_finite() && b.mean > 0.0)
+                && row.doubts.len() <= MAX_DOUBTS
+                && row.doubts.iter().all(Doubt::is_sound)
                 && (row.cut == 0 || matches!(row.sent, Sent::Packed(..)))
         };
         if self.format != CALIBRATION_FORMAT
@@ -262,7 +277,7 @@ impl Calibration {
 
 impl CalibrationRow {
     /// One for each codec that this build knows.
-    fn ways(&self, max_drop_pp: f64) -> impl Iterator<Item = Allowed> {
+    pub(super) fn ways(&self, max_drop_pp: f64) -> impl Iterator<Item = Allowed> {
         let plans = self.sent.plans(self.cut);
         self.bytes.iter().filter_map(move |bytes| {
             let (_, plan) = plans.iter().find(|(name, _)| *name == bytes.codec)?;
@@ -322,6 +337,7 @@ mod tests {
             images: 100,
             bytes: vec![coded(Codec::Raw, 2.0), coded(Codec::Zstd, 1.0)],
             fidelity: flips(max_pp),
+            doubts: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ mod draft;
 pub mod manifest;
 mod profile;
 mod references;
+mod second_look;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub(crate) use content::hex;
 pub use draft::{Draft, Progress, Step, WriteOptions};
 pub use manifest::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 pub use profile::Profile;
+pub use second_look::AllowedTwice;
 pub use tail::{TailBatch, TailModel, TailPattern};
 pub use verify::{CutCheck, MAX_RELATIVE_ERROR, Verification, verify};
 

@@ -9,12 +9,9 @@ use super::distance::Target;
 use super::flips::{FlipRate, RIVALS, Trial};
 use super::interval::{CONFIDENCE, clopper_pearson, mean_and_error, mean_upper, t_quantile};
 use crate::bundle::Manifest;
+use crate::scores::{best, lead, logits};
 use crate::{ElementType, Error, ErrorKind, Result, Tensor};
 
-/// A probability is taken for at least this before its logarithm is taken.
-const MIN_PROBABILITY: f32 = 1e-30;
-/// How far the sum of an output may be from 1 for it to count as probabilities.
-const PROBABILITY_SUM_TOLERANCE: f64 = 1e-3;
 /// Stands for an infinite distance: a NaN came out.
 const WORST: f64 = 1e9;
 /// One-sided confidence of a distance's upper bound.
@@ -101,15 +98,27 @@ pub enum Outcome {
         top: usize,
         /// In the order of the whole model's rivals.
         gains: Vec<f32>,
+        /// By how much the best class leads the next one here.
+        lead: f32,
     },
     /// The distance from the whole model's outputs.
     Distance(f64),
 }
 
+impl Outcome {
+    /// Whether the best class leads the next one by less, in logits: a doubt of the answer.
+    pub fn leads_by_less_than(&self, lead: f64) -> bool {
+        match self {
+            Self::Class { lead: found, .. } => f64::from(*found) < lead,
+            Self::Distance(_) => false,
+        }
+    }
+}
+
 impl Reference {
     pub(super) fn new(measure: Measure, outputs: Vec<Tensor>) -> Result<Self> {
         match measure {
-            Measure::Agreement => Self::of_logits(&logits(&outputs)?),
+            Measure::Agreement => Self::of_logits(&logits(class_scores(&outputs)?)),
             Measure::Miou => Target::classes(&outputs).map(Self::Other),
             Measure::L2 => Ok(Self::Other(Target::Numbers(outputs))),
         }
@@ -138,11 +147,13 @@ impl Reference {
         match self {
             Self::Other(target) => target.distance(outputs).map(Outcome::Distance),
             Self::Class { top, rivals, leads } => {
-                let logits = logits(outputs)?;
+                let scores = class_scores(outputs)?;
+                let logits = logits(scores);
                 let gain = |(&rival, &lead): (&usize, &f32)| lead - (logits[*top] - logits[rival]);
                 Ok(Outcome::Class {
                     top: best(&logits),
                     gains: rivals.iter().zip(leads).map(gain).collect(),
+                    lead: lead(scores),
                 })
             }
         }
@@ -177,34 +188,14 @@ impl Reference {
     }
 }
 
-/// The class scores; logarithms of probabilities, which differ from logits by a constant.
-fn logits(outputs: &[Tensor]) -> Result<Vec<f32>> {
-    let scores = outputs.first().and_then(Tensor::as_f32).ok_or_else(|| {
+/// The class scores of a classifier.
+fn class_scores(outputs: &[Tensor]) -> Result<&[f32]> {
+    outputs.first().and_then(Tensor::as_f32).ok_or_else(|| {
         Error::new(
             ErrorKind::Internal,
             "a classifier without scores was measured",
         )
-    })?;
-    let in_range = scores.iter().all(|x| (0.0..=1.0).contains(x));
-    let sum: f64 = scores.iter().map(|&x| f64::from(x)).sum();
-    if in_range && (sum - 1.0).abs() <= PROBABILITY_SUM_TOLERANCE {
-        return Ok(scores.iter().map(|x| x.max(MIN_PROBABILITY).ln()).collect());
-    }
-    Ok(scores.to_vec())
-}
-
-/// The first of the greatest; NaN is less than anything.
-fn best(logits: &[f32]) -> usize {
-    let rank = |x: f32| {
-        if x.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            x + 0.0
-        }
-    };
-    (0..logits.len())
-        .max_by(|&a, &b| rank(logits[a]).total_cmp(&rank(logits[b])).then(b.cmp(&a)))
-        .unwrap_or(0)
+    })
 }
 
 /// A difference of accuracies with its interval, in percentage points.
@@ -305,19 +296,31 @@ impl Judgement {
 
 /// The rate of changed answers of a classifier.
 pub(super) fn flips(references: &[Reference], outcomes: &[&Outcome]) -> FlipRate {
+    FlipRate::of(&trials(references, outcomes))
+}
+
+/// What each photo of a classifier led by, and what it became.
+pub(super) fn trials<'a>(references: &'a [Reference], outcomes: &[&'a Outcome]) -> Vec<Trial<'a>> {
     let mut trials = Vec::with_capacity(outcomes.len());
     for (reference, outcome) in references.iter().zip(outcomes) {
-        if let (Reference::Class { top, leads, .. }, Outcome::Class { top: found, gains }) =
-            (reference, *outcome)
+        if let (
+            Reference::Class { top, leads, .. },
+            Outcome::Class {
+                top: found,
+                gains,
+                lead,
+            },
+        ) = (reference, *outcome)
         {
             trials.push(Trial {
                 leads,
                 gains,
                 flipped: found != top,
+                lead: *lead,
             });
         }
     }
-    FlipRate::of(&trials)
+    trials
 }
 
 /// The paired difference: photos that became wrong less those that became right.
@@ -389,21 +392,10 @@ mod tests {
             (1, &[2, 0][..], &[0.5, 2.0][..])
         );
         let outcome = reference.compare(&output(&[1.0, 2.5, 2.75])).unwrap();
-        let Outcome::Class { top, gains } = outcome else {
+        let Outcome::Class { top, gains, .. } = outcome else {
             panic!("{outcome:?}");
         };
         assert_eq!((top, &gains[..]), (2, &[0.75, 0.5][..]));
-    }
-
-    #[test]
-    fn probabilities_are_turned_into_logits() {
-        let found = logits(&output(&[0.25, 0.75, 0.0])).unwrap();
-        assert!((found[1] - found[0] - 3f32.ln()).abs() < 1e-6);
-        assert!(found[2].is_finite());
-        assert_eq!(
-            logits(&output(&[0.25, 0.7, 2.0])).unwrap(),
-            [0.25, 0.7, 2.0]
-        );
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct Trial<'a> {
     pub(super) gains: &'a [f32],
     /// Whether the best class changed.
     pub(super) flipped: bool,
+    /// By how much the best class through the cut leads the next one there.
+    pub(super) lead: f32,
 }
 
 /// Share of photos whose best class changes.
@@ -48,8 +50,32 @@ pub struct FlipRate {
 impl FlipRate {
     /// From what one way of sending did to some photos.
     pub(super) fn of(trials: &[Trial<'_>]) -> Self {
-        let images = trials.len();
         let seen = trials.iter().filter(|trial| trial.flipped).count();
+        let overtakes = |led: &Trial<'_>, moved: &Trial<'_>, louder: f64| {
+            [overtaken(led.leads, moved.gains, louder)]
+        };
+        let [shares] = pair_shares(trials, overtakes);
+        Self::new(seen, &shares)
+    }
+
+    /// The same of answers that are kept, for each of `doubts`: those whose best class leads the next one by as
+    /// much or more. The others are in doubt, and do not count as changed.
+    pub(super) fn of_kept<const N: usize>(trials: &[Trial<'_>], doubts: &[f32; N]) -> [Self; N] {
+        let shares = pair_shares(trials, |led, moved, louder| {
+            let by = overtaken_by(led.leads, moved.gains, louder);
+            // Where the noise is louder the leads that it brings are larger as well.
+            doubts.map(|doubt| by > 0.0 && by >= LOUDER * f64::from(doubt))
+        });
+        std::array::from_fn(|i| {
+            let is_kept = |trial: &&Trial<'_>| trial.lead >= doubts[i];
+            let seen = trials.iter().filter(is_kept).filter(|t| t.flipped).count();
+            Self::new(seen, &shares[i])
+        })
+    }
+
+    /// Of `seen` changed answers, and what each photo adds to the share of pairs that change.
+    fn new(seen: usize, shares: &[f64]) -> Self {
+        let images = shares.len();
         if images < 2 {
             return Self {
                 seen,
@@ -61,7 +87,8 @@ impl FlipRate {
         }
         let n = images as f64;
         let observed = seen as f64 / n;
-        let (louder, error) = louder_share(trials);
+        let (sum, error) = super::interval::mean_and_error(shares);
+        let louder = sum / 2.0;
         let t = t_quantile(1.0 - ERROR, images - 1);
         // The next photo may lead by less than any of these: one more near miss than was seen.
         let unseen = 1.0 / n;
@@ -80,12 +107,15 @@ impl FlipRate {
     }
 }
 
-/// Share of pairs (leads of one photo, gains of another, [`LOUDER`] times) whose best class changes,
-/// and its standard error: that of the mean over photos of what each adds as either side.
-fn louder_share(trials: &[Trial<'_>]) -> (f64, f64) {
+/// For each of N questions, what each photo adds as either side to the share of pairs (leads of one photo, gains
+/// of another, [`LOUDER`] times) that are `hit`; twice the share is their mean, whose standard error is theirs.
+fn pair_shares<const N: usize>(
+    trials: &[Trial<'_>],
+    hit: impl Fn(&Trial<'_>, &Trial<'_>, f64) -> [bool; N],
+) -> [Vec<f64>; N] {
     let n = trials.len();
     let scales: Vec<f64> = trials.iter().map(|trial| scale(trial.gains)).collect();
-    let mut shares = vec![0.0; n];
+    let mut shares = std::array::from_fn(|_| vec![0.0; n]);
     for (i, led) in trials.iter().enumerate() {
         for (j, moved) in trials.iter().enumerate() {
             let louder = LOUDER
@@ -94,17 +124,18 @@ fn louder_share(trials: &[Trial<'_>]) -> (f64, f64) {
                 } else {
                     0.0
                 };
-            if overtaken(led.leads, moved.gains, louder) {
-                shares[i] += 1.0;
-                shares[j] += 1.0;
+            for (shares, hit) in shares.iter_mut().zip(hit(led, moved, louder)) {
+                if hit {
+                    shares[i] += 1.0;
+                    shares[j] += 1.0;
+                }
             }
         }
     }
-    for share in &mut shares {
+    for share in shares.iter_mut().flatten() {
         *share /= n as f64;
     }
-    let (sum, error) = super::interval::mean_and_error(&shares);
-    (sum / 2.0, error)
+    shares
 }
 
 /// Whether a rival's gain exceeds the lead over it. NaN, which breaks every answer, always does.
@@ -114,6 +145,26 @@ fn overtaken(leads: &[f32], gains: &[f32], louder: f64) -> bool {
         let gain = louder * f64::from(gain);
         gain.is_nan() || gain > f64::from(lead)
     })
+}
+
+/// By how much the best of the rivals then leads the next class; 0 where none is best, and infinite for NaN, which
+/// no doubt may hide.
+fn overtaken_by(leads: &[f32], gains: &[f32], louder: f64) -> f64 {
+    // The best class of the whole model leads itself by nothing.
+    let (mut first, mut second) = (0.0, f64::NEG_INFINITY);
+    let mut is_overtaken = false;
+    for (&lead, &gain) in leads.iter().zip(gains) {
+        let ahead = louder * f64::from(gain) - f64::from(lead);
+        if ahead.is_nan() {
+            return f64::INFINITY;
+        }
+        if ahead > first {
+            (first, second, is_overtaken) = (ahead, first, true);
+        } else if ahead > second {
+            second = ahead;
+        }
+    }
+    if is_overtaken { first - second } else { 0.0 }
 }
 
 /// Root of the mean square.
@@ -158,17 +209,20 @@ mod tests {
         }
 
         fn rate(&self) -> FlipRate {
-            let trials: Vec<Trial<'_>> = self
-                .leads
+            FlipRate::of(&self.trials())
+        }
+
+        fn trials(&self) -> Vec<Trial<'_>> {
+            self.leads
                 .iter()
                 .zip(&self.gains)
                 .map(|(leads, gains)| Trial {
                     leads,
                     gains,
                     flipped: overtaken(leads, gains, 1.0),
+                    lead: sent_lead(leads, gains),
                 })
-                .collect();
-            FlipRate::of(&trials)
+                .collect()
         }
     }
 
@@ -219,8 +273,42 @@ mod tests {
             leads: &[1.0, 2.0],
             gains: &[f32::NAN, 0.0],
             flipped: true,
+            lead: 0.0,
         };
         let rate = FlipRate::of(&[trial; 10]);
         assert!(rate.upper >= 1.0, "{rate:?}");
+    }
+
+    #[test]
+    fn answers_that_lead_by_little_are_those_that_change() {
+        let photos = Photos::new(400, 0.4);
+        let trials = photos.trials();
+        let [all, some, most] = FlipRate::of_kept(&trials, &[0.0, 0.2, 0.8]);
+        assert_eq!(all, FlipRate::of(&trials));
+        // The first rival wins by 0.2 with probability E[max(gain - 0.2, 0)] / 10, a quarter of all that win.
+        let share = some.estimate / all.estimate;
+        assert!((0.1..0.4).contains(&share), "{share} {some:?} {all:?}");
+        // No gain is as large as that.
+        assert_eq!((most.seen, most.estimate), (0, 0.0));
+        assert!(most.upper < some.upper && most.upper > 0.0, "{most:?}");
+    }
+
+    #[test]
+    fn no_doubt_hides_what_is_no_number() {
+        let trial = Trial {
+            leads: &[1.0, 2.0],
+            gains: &[f32::NAN, 0.0],
+            flipped: true,
+            lead: 0.0,
+        };
+        let [rate] = FlipRate::of_kept(&[trial; 10], &[5.0]);
+        assert!(rate.estimate >= 0.25, "{rate:?}");
+    }
+
+    /// Of the best class of three or more over the next, after the rivals gained.
+    fn sent_lead(leads: &[f32], gains: &[f32]) -> f32 {
+        let mut scores: Vec<f32> = leads.iter().zip(gains).map(|(l, g)| g - l).collect();
+        scores.push(0.0);
+        crate::scores::lead(&scores)
     }
 }

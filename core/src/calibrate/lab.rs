@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::fidelity::{Judgement, Measure, Outcome, Reference, flips};
+use super::doubt::Doubt;
+use super::fidelity::{Judgement, Measure, Outcome, Reference, flips, trials};
 use super::interval::{mean_and_error, t_quantile};
 use super::parallel::{cores, in_parallel};
 use super::photos::PhotoSet;
@@ -236,6 +237,12 @@ impl Lab {
     pub fn judge(&self, observed: &[Observation]) -> Judgement {
         let outcomes: Vec<&Outcome> = observed.iter().map(|o| &o.outcome).collect();
         Judgement::of(self.measure, &self.references, &self.truth, &outcomes)
+    }
+
+    /// What happens to the answers that lead by enough; nothing of a model that is no classifier.
+    pub(super) fn doubts(&self, observed: &[Observation]) -> Vec<Doubt> {
+        let outcomes: Vec<&Outcome> = observed.iter().map(|o| &o.outcome).collect();
+        Doubt::all(&trials(&self.references, &outcomes))
     }
 
     /// The loss that the outcomes of the first photos let expect.

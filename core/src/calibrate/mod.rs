@@ -5,6 +5,7 @@
 //! their fidelity. `docs/calibration.md` says how the bounds are made and what they promise.
 
 mod distance;
+mod doubt;
 mod fidelity;
 mod flips;
 pub mod interval;
@@ -17,6 +18,7 @@ mod search;
 mod shaping;
 mod truth;
 
+pub use doubt::Doubt;
 pub use fidelity::{Drop, Judgement, Measure, Outcome};
 pub use flips::FlipRate;
 pub use lab::{Detail, Lab, LabOptions, Message, Observation};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::doubt::SHARES;
 use super::lab::Lab;
 use super::search::{LEVELS, QUALITIES};
 use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow};
@@ -114,7 +115,7 @@ pub(super) fn key(lab: &Lab) -> Result<String> {
     ));
     add(lab.bundle().manifest().hash.to_string());
     add(format!(
-        "{} {:?} {LEVELS:?} {QUALITIES:?}",
+        "{} {:?} {LEVELS:?} {QUALITIES:?} {SHARES:?}",
         lab.measure(),
         Codec::ALL
     ));
@@ -150,6 +151,7 @@ mod tests {
                 mean: 1.0 / 3.0,
                 upper: 0.5,
             },
+            doubts: Vec::new(),
         }
     }
 

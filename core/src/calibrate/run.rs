@@ -116,6 +116,12 @@ fn row(lab: &Lab, cut: usize, rung: &Rung) -> CalibrationRow {
         images: rung.observed.len(),
         bytes: bytes.collect(),
         fidelity: lab.judge(&rung.observed),
+        // Rows of fewer photos are not chosen, nor are those that lose nothing in doubt.
+        doubts: if rung.observed.len() == lab.images() && !rung.sent.is_exact() {
+            lab.doubts(&rung.observed)
+        } else {
+            Vec::new()
+        },
     }
 }
 

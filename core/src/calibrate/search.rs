@@ -24,8 +24,9 @@ const FIRST_ROUND: usize = 12;
 const ROUND_FACTOR: usize = 3;
 /// Every so manieth rung is tried in the first round.
 const STRIDE: usize = 3;
-/// A precision that costs more points of accuracy than this is of no use to anyone.
-const MAX_USEFUL_PP: f64 = 5.0;
+/// A precision that costs more points of accuracy than this is of no use to anyone, not even where answers in doubt
+/// are asked for again.
+const MAX_USEFUL_PP: f64 = 8.0;
 /// One that costs no more than this is fine enough for anyone.
 const FINE_PP: f64 = 0.05;
 /// While the bound of the finest rung is above this, a finer one is measured.

@@ -33,7 +33,9 @@ pub(super) struct Call {
     /// What was expected of the plan that was chosen.
     pub(super) expected: Candidate,
     pub(super) access: Access,
+    /// Of all requests so far.
     pub(super) bytes_up: usize,
+    pub(super) second_look: bool,
     pub(super) resume_after_ms: Option<f64>,
     pub(super) fallback: Option<Fallback>,
     permit: Option<Permit>,
@@ -84,6 +86,7 @@ impl Call {
             expected: start.candidate,
             access: Access::default(),
             bytes_up: 0,
+            second_look: false,
             resume_after_ms: None,
             fallback: start.fallback,
             permit: start.permit,
@@ -185,7 +188,7 @@ impl Call {
         self.plan = Plan::Photo(codec);
         let answer = match self.encode(codec).await {
             Ok(photo) => {
-                self.bytes_up = photo.len();
+                self.bytes_up += photo.len();
                 let outgoing = exchange::Outgoing {
                     plan: self.plan,
                     body: photo,
@@ -239,7 +242,7 @@ impl Call {
         estimates.device.observe(from, to, device_ms, now());
     }
 
-    fn packed(&mut self, bytes: usize, pack_ms: f64) {
+    pub(super) fn packed(&mut self, bytes: usize, pack_ms: f64) {
         self.times.pack_ms += pack_ms;
         let mut state = self.client.state();
         let estimates = state.planner.estimates_mut();
@@ -287,6 +290,7 @@ impl Call {
             levels,
             codec,
             bytes_up: self.bytes_up,
+            second_look: self.second_look,
             resume_after_ms: self.resume_after_ms,
             times: self.times,
             fallback: self.fallback,

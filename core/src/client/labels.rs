@@ -4,11 +4,10 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
+use crate::scores::{are_probabilities, rank};
+
 /// Most labels of one answer.
 pub const MAX_TOP_K: usize = 100;
-
-/// How far the sum of an output may be from 1 for it to count as probabilities.
-const PROBABILITY_SUM_TOLERANCE: f64 = 1e-3;
 
 /// One class of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,9 +78,7 @@ enum Softmax {
 
 impl Softmax {
     fn over(logits: &[f32]) -> Self {
-        let in_range = logits.iter().all(|x| (0.0..=1.0).contains(x));
-        let sum: f64 = logits.iter().map(|&x| f64::from(x)).sum();
-        if in_range && (sum - 1.0).abs() <= PROBABILITY_SUM_TOLERANCE {
+        if are_probabilities(logits) {
             return Self::Identity;
         }
         let max = logits
@@ -120,15 +117,6 @@ impl Softmax {
 /// exp(x − max): at most 1, so that no logit overflows.
 fn exp_below(x: f32, max: f32) -> f64 {
     (f64::from(rank(x)) - f64::from(max)).exp()
-}
-
-/// What a logit is ordered by: NaN below everything, −0 equal to 0.
-fn rank(logit: f32) -> f32 {
-    if logit.is_nan() {
-        f32::NEG_INFINITY
-    } else {
-        logit + 0.0
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::pack::{Packer, Shaping};
 use crate::pixels::Frame;
 use crate::runtime::{Activation, Cancel};
-use crate::schedule::{Codec, Precision};
+use crate::schedule::{Codec, Plan, Precision};
 use crate::{Error, ErrorKind, Result, Tensor};
 
 /// Most packers, with their buffers, kept while no call uses them.
@@ -91,6 +91,37 @@ pub(super) enum Rest {
     Frame(Arc<Frame>),
     /// The tail behind this activation's cut.
     Tail(Activation),
+}
+
+/// What is left to compute, with what `plan` sends of it.
+pub(super) struct Repacked {
+    pub(super) rest: Rest,
+    pub(super) message: Result<Vec<u8>>,
+    pub(super) pack_ms: f64,
+}
+
+/// The activation or the photo that is at hand, packed once more.
+pub(super) fn repack(client: &Shared, rest: Rest, plan: Plan, cancel: &Cancel) -> Result<Repacked> {
+    cancel.check()?;
+    let started = Instant::now();
+    let message = match (&rest, plan) {
+        (
+            Rest::Tail(activation),
+            Plan::Split {
+                precision, codec, ..
+            },
+        ) => pack(client, activation, precision, codec),
+        (Rest::Frame(frame), Plan::Photo(codec)) => frame.encode(codec),
+        _ => Err(Error::new(
+            ErrorKind::Internal,
+            format!("'{plan}' does not send what is at hand"),
+        )),
+    };
+    Ok(Repacked {
+        rest,
+        message,
+        pack_ms: ms(started.elapsed()),
+    })
 }
 
 /// An inference that the device finished.

@@ -22,6 +22,7 @@ mod probe;
 mod random;
 mod remote;
 mod report;
+mod second_look;
 mod shared;
 mod stream;
 mod transport;

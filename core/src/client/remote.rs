@@ -49,7 +49,7 @@ impl Pending {
         let patience = call
             .client
             .patience(&call.plan, body.len(), call.spent_ms());
-        call.bytes_up = body.len();
+        call.bytes_up += body.len();
         call.resume_after_ms = may_resume.then(|| ms(patience.resume_after));
         let outgoing = exchange::Outgoing {
             plan: call.plan,
@@ -71,7 +71,10 @@ impl Pending {
             Ok(request.as_mut().await)
         };
         match answer {
-            Ok(Ok(answered)) => Ok(call.answered(answered)),
+            Ok(Ok(answered)) => match call.doubts(&answered) {
+                Some(look) => call.look_again(answered, look, rest).await,
+                None => Ok(call.answered(answered)),
+            },
             Ok(Err(error)) => {
                 call.times.network_ms += ms(now().saturating_duration_since(sent));
                 call.resume(error, rest).await
@@ -106,6 +109,10 @@ impl Call {
         tokio::select! {
             biased;
             answer = &mut request => match answer {
+                Ok(answered) if self.doubts(&answered).is_some() => {
+                    let (finished, _access) = device.await;
+                    self.confirmed_here(answered, finished)
+                }
                 // The end of the call cancels the span under way.
                 Ok(answered) => Ok(self.answered(answered)),
                 Err(error) => {
@@ -177,19 +184,24 @@ impl Call {
 
     /// The server's answer is the call's.
     pub(super) fn answered(mut self, answered: Answered) -> Inference {
-        let Answered { answer, wall_ms } = answered;
-        let timing = &answer.timing;
-        let server_ms = timing.unpack_ms + timing.infer_ms;
-        self.times.network_ms += (wall_ms - server_ms - timing.queue_ms).max(0.0);
-        self.times.queue_ms += timing.queue_ms;
-        self.times.server_ms += server_ms;
+        self.took(&answered);
+        let outputs = answered.answer.outputs;
         let started = std::time::Instant::now();
-        let top = local::labels(&self.client, &answer.outputs);
+        let top = local::labels(&self.client, &outputs);
         self.times.post_ms += ms(started.elapsed());
         let ran_on = match self.plan {
             Plan::Split { cut, .. } if cut > 0 => RanOn::Split,
             Plan::Device | Plan::Photo(_) | Plan::Split { .. } => RanOn::Server,
         };
-        self.report(answer.outputs, top, ran_on)
+        self.report(outputs, top, ran_on)
+    }
+
+    /// Adds what a request took.
+    pub(super) fn took(&mut self, answered: &Answered) {
+        let timing = &answered.answer.timing;
+        let server_ms = timing.unpack_ms + timing.infer_ms;
+        self.times.network_ms += (answered.wall_ms - server_ms - timing.queue_ms).max(0.0);
+        self.times.queue_ms += timing.queue_ms;
+        self.times.server_ms += server_ms;
     }
 }

@@ -14,7 +14,7 @@ pub struct Inference {
     pub outputs: Vec<Tensor>,
     /// Where the model ran.
     pub ran_on: RanOn,
-    /// The plan that was followed, as far as it went.
+    /// The plan that was followed, as far as it went; where it was asked again, what was sent then.
     pub plan: Plan,
     /// Where the plan cut: 0 for a photo, the last cut for the device alone.
     pub cut: usize,
@@ -22,8 +22,11 @@ pub struct Inference {
     pub levels: Option<u32>,
     /// Name of the codec of what was packed; none if nothing was.
     pub codec: Option<&'static str>,
-    /// Bytes of the body that was sent, whether or not it was answered.
+    /// Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
     pub bytes_up: usize,
+    /// Whether the server's answer to a coarse message was in doubt, and a finer one was made or the device
+    /// computed it ([`SecondLook`](crate::schedule::SecondLook)).
+    pub second_look: bool,
     /// For how long an answer was waited for before the device was to go on, in milliseconds; none
     /// if nothing was sent, or only the server may answer.
     pub resume_after_ms: Option<f64>,

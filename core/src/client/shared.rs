@@ -221,8 +221,7 @@ impl Shared {
             return Err(why_not(ErrorKind::Unreachable, message));
         }
         if let Some((_, kind)) = state.refused.iter().find(|(refused, _)| *refused == plan) {
-            let message = format!("the server does not take what '{plan}' sends: {kind}");
-            return Err(why_not(*kind, message));
+            return Err(why_not(*kind, not_taken(&plan, *kind)));
         }
         state.breaker.admit(now).map(Some).map_err(|held| {
             let Held { after, until } = held;
@@ -246,6 +245,13 @@ impl Shared {
     /// Whether the server refused this client for good.
     pub(super) fn is_switched_off(&self) -> bool {
         self.state().breaker.off().is_some()
+    }
+
+    /// What the server said, if it takes no messages of `plan`.
+    pub(super) fn refusal_of(&self, plan: &Plan) -> Option<Error> {
+        let state = self.state();
+        let (_, kind) = state.refused.iter().find(|(refused, _)| refused == plan)?;
+        Some(Error::new(*kind, not_taken(plan, *kind)))
     }
 
     /// Whether there is no network.
@@ -379,6 +385,10 @@ impl State {
     pub(super) fn is_offline(&self) -> bool {
         self.planner.estimates().network().kind == NetworkKind::None
     }
+}
+
+fn not_taken(plan: &Plan, kind: ErrorKind) -> String {
+    format!("the server does not take what '{plan}' sends: {kind}")
 }
 
 /// The whole model, once.

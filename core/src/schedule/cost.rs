@@ -14,8 +14,11 @@ use super::network::Network;
 use super::objective::Metric;
 use super::patience::Patience;
 use super::plan::Plan;
+use super::second_look::{Doubts, SecondLook};
 use super::server::Server;
 use super::sizes::{Sizes, whole_bytes};
+use super::space::SpacePlan;
+use super::spread::Spread;
 use crate::bundle::{Manifest, Profile};
 
 /// A plan and what is expected of it.
@@ -50,6 +53,9 @@ pub struct Candidate {
     pub accuracy_drop_pp: Option<f64>,
     /// Whether the spans it runs on the device are at hand.
     pub ready: bool,
+    /// What is sent where the answer is in doubt. All of the above counts it for the share of calls that it is
+    /// expected in, and `p95_ms` for the calls that it makes late.
+    pub second_look: Option<SecondLook>,
 }
 
 impl Candidate {
@@ -61,6 +67,19 @@ impl Candidate {
     /// For how long it keeps the way to the server busy: the slower of uplink and server.
     pub fn way_ms(&self) -> f64 {
         self.sending_ms.max(self.server_ms)
+    }
+
+    /// The plan in words, with its second look.
+    pub fn name(&self) -> String {
+        match &self.second_look {
+            None => self.plan.to_string(),
+            Some(look) => format!(
+                "{}; {:.0} % again: {}",
+                self.plan,
+                100.0 * look.share,
+                look.plan
+            ),
+        }
     }
 
     /// The metric's value, less being better: milliseconds of the slowest stage for throughput.
@@ -81,7 +100,7 @@ impl fmt::Display for Candidate {
             f,
             "{}: {:.1} ms (device {:.1}, pack {:.1}, network {:.1}, queue {:.1}, server {:.1}), \
              {} bytes",
-            self.plan,
+            self.name(),
             self.total_ms,
             self.device_ms,
             self.pack_ms,
@@ -104,6 +123,15 @@ pub(super) struct Entry {
     head_ms: f64,
     tail_ms: f64,
     accuracy_drop_pp: Option<f64>,
+    again: Option<Again>,
+}
+
+/// A plan's second look, and its message, if it sends one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Again {
+    look: SecondLook,
+    codec: Option<CodecRow>,
+    reference: ReferenceTimes,
 }
 
 /// The state of everything at one moment: made once for a decision, asked for every plan.
@@ -117,6 +145,8 @@ pub(super) struct Moment {
     queue_ms: f64,
     /// Between an answer and the next call.
     pause_ms: f64,
+    /// How many times as many answers are in doubt as calibration expects.
+    doubts_factor: f64,
 }
 
 /// A plan that keeps the connection's window open, or opens it, is charged this share of what the
@@ -139,6 +169,8 @@ pub struct Estimates {
     pub link: Link,
     /// What crosses it.
     pub sizes: Sizes,
+    /// Answers that are asked for again.
+    pub doubts: Doubts,
     coding: Coding,
     pause_ms: Ewma,
     budget: Budget,
@@ -166,6 +198,7 @@ impl Estimates {
             server: Server::new(reference, server_speed),
             link: Link::new(link),
             sizes: Sizes::new(manifest),
+            doubts: Doubts::new(),
             coding: Coding::new(),
             pause_ms: Ewma::new(PAUSE_PRIOR_MS, PAUSE_WEIGHT),
             budget: Budget::new(),
@@ -224,10 +257,11 @@ impl Estimates {
         self.device.span_ms(self.cut_of(plan), self.last_cut, now)
     }
 
-    /// What `plan` is expected to cost at `now`, with the device's spans at the `ready_cuts`.
+    /// What `plan` is expected to cost at `now`, with the device's spans at the `ready_cuts`, and without a second
+    /// look.
     pub fn candidate(&self, plan: Plan, ready_cuts: &[usize], now: Instant) -> Candidate {
-        self.at(now)
-            .candidate(&self.entry(plan, None), self, ready_cuts)
+        let entry = self.entry(&SpacePlan::unmeasured(plan));
+        self.at(now).candidate(&entry, self, ready_cuts)
     }
 
     /// The device packed the activation, or encoded the photo, of `plan` to `bytes` in `pack_ms`.
@@ -279,10 +313,24 @@ impl Estimates {
         }
     }
 
-    /// What does not change about `plan`.
-    pub(super) fn entry(&self, plan: Plan, accuracy_drop_pp: Option<f64>) -> Entry {
+    /// What does not change about a plan.
+    pub(super) fn entry(&self, row: &SpacePlan) -> Entry {
+        let &SpacePlan {
+            plan,
+            accuracy_drop_pp,
+            second_look,
+            ..
+        } = row;
         let (cut, codec) = (self.cut_of(&plan), CodecRow::of(&plan));
         let reference = self.device.reference();
+        let again = second_look.map(|look| {
+            let codec = CodecRow::of(&look.plan);
+            Again {
+                look,
+                codec,
+                reference: coding::reference(codec, self.sizes.elements(&look.plan)),
+            }
+        });
         Entry {
             plan,
             cut,
@@ -295,6 +343,7 @@ impl Estimates {
                 Plan::Device => Some(0.0),
                 _ => accuracy_drop_pp,
             },
+            again,
         }
     }
 
@@ -308,6 +357,7 @@ impl Estimates {
             server_factor: self.server.factor(now),
             queue_ms: self.server.queue_ms(now),
             pause_ms: self.pause_ms.get(),
+            doubts_factor: self.doubts.factor(),
         }
     }
 
@@ -344,6 +394,7 @@ impl Moment {
             energy_mj: self.power.energy_mj(device_ms, 0.0, 0.0),
             accuracy_drop_pp: entry.accuracy_drop_pp,
             ready: true,
+            second_look: None,
         };
         let Some(codec) = entry.codec else {
             return candidate;
@@ -363,21 +414,94 @@ impl Moment {
         c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;
         c.total_ms = device_ms + c.pack_ms + c.remote_ms();
         c.sending_ms = self.link.sending_ms(c.bytes);
-        c.stage_ms = (device_ms + c.pack_ms).max(c.sending_ms).max(c.server_ms);
-        // Stages that are late independently of each other are rarely late together.
-        let device_off_ms = (device_ms + c.pack_ms) * (self.device_p95_factor - 1.0);
-        let network_off_ms = c.network_ms * (self.link.p95_factor() - 1.0);
-        // Not `hypot`, which guards against overflows that milliseconds do not have, for ten times as long.
-        let squares = device_off_ms * device_off_ms
-            + network_off_ms * network_off_ms
-            + self.queue_ms * self.queue_ms;
-        c.p95_ms = c.total_ms + squares.sqrt();
+        c.p95_ms = c.total_ms + self.off_ms(device_ms + c.pack_ms, c.network_ms);
+        if let Some(again) = &entry.again {
+            self.look_again(c, again, entry.tail_ms, estimates);
+        }
+        let compute_ms = c.device_ms + c.pack_ms;
+        c.stage_ms = compute_ms.max(c.sending_ms).max(c.server_ms);
         c.energy_mj = self.power.energy_mj(
-            device_ms + c.pack_ms,
+            compute_ms,
             c.sending_ms,
             (c.remote_ms() - c.sending_ms).max(0.0),
         );
         c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
         candidate
+    }
+    /// What 95 of 100 calls take more than the mean, in milliseconds. Stages that are late independently of each
+    /// other are rarely late together.
+    fn off_ms(&self, device_ms: f64, network_ms: f64) -> f64 {
+        let device_off_ms = device_ms * (self.device_p95_factor - 1.0);
+        let network_off_ms = network_ms * (self.link.p95_factor() - 1.0);
+        // Not `hypot`, which guards against overflows that milliseconds do not have, for ten times as long.
+        let squares = device_off_ms * device_off_ms
+            + network_off_ms * network_off_ms
+            + self.queue_ms * self.queue_ms;
+        squares.sqrt()
+    }
+
+    /// Adds what a second look costs to a candidate that has everything but that.
+    fn look_again(&self, c: &mut Candidate, again: &Again, tail_ms: f64, estimates: &Estimates) {
+        let Again {
+            look,
+            codec,
+            reference,
+        } = again;
+        let share = (look.share * self.doubts_factor).min(1.0);
+        let mut more = Stages::default();
+        match codec {
+            Some(codec) => {
+                let coding = &estimates.coding;
+                let bytes = look.bytes * estimates.sizes.correction(&look.plan);
+                let pack_factor = self.device_factor * coding.pack_correction(*codec);
+                let unpack_ms = reference.unpack_ms * coding.unpack_correction(*codec);
+                more.pack_ms = reference.pack_ms * pack_factor;
+                // The connection is open, and was used a moment ago.
+                more.network_ms = self.link.open_transfer_ms(whole_bytes(bytes));
+                more.queue_ms = self.queue_ms;
+                more.server_ms = (tail_ms + unpack_ms) * self.server_factor;
+                c.sending_ms += share * self.link.sending_ms(whole_bytes(bytes));
+                c.bytes += whole_bytes(share * bytes);
+            }
+            None => more.device_ms = tail_ms * self.device_factor,
+        }
+        let once = Spread {
+            mean_ms: c.total_ms,
+            p95_ms: c.p95_ms,
+        };
+        let both_ms = c.total_ms + more.total_ms();
+        let off_ms = self.off_ms(
+            c.device_ms + c.pack_ms + more.device_ms + more.pack_ms,
+            c.network_ms + more.network_ms,
+        );
+        let twice = Spread {
+            mean_ms: both_ms,
+            p95_ms: both_ms + off_ms,
+        };
+        c.p95_ms = Spread::p95_of_either(once, twice, share);
+        c.total_ms += share * more.total_ms();
+        c.device_ms += share * more.device_ms;
+        c.pack_ms += share * more.pack_ms;
+        c.network_ms += share * more.network_ms;
+        c.queue_ms += share * more.queue_ms;
+        c.server_ms += share * more.server_ms;
+        c.second_look = Some(*look);
+    }
+}
+
+/// What a second look adds to each stage, in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "units belong in names")]
+struct Stages {
+    device_ms: f64,
+    pack_ms: f64,
+    network_ms: f64,
+    queue_ms: f64,
+    server_ms: f64,
+}
+
+impl Stages {
+    fn total_ms(&self) -> f64 {
+        self.device_ms + self.pack_ms + self.network_ms + self.queue_ms + self.server_ms
     }
 }

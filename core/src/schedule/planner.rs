@@ -56,17 +56,17 @@ impl Choice {
 impl Planner {
     /// A planner for `plans`; with none of them it always chooses the device.
     pub fn new(plans: &[SpacePlan], mut estimates: Estimates, objective: Objective) -> Self {
-        for SpacePlan { plan, bytes, .. } in plans {
-            if let Some(bytes) = bytes {
-                estimates.sizes.expect(plan, *bytes);
+        for row in plans {
+            if let Some(bytes) = row.bytes {
+                estimates.sizes.expect(&row.plan, bytes);
+            }
+            if let Some(look) = &row.second_look {
+                estimates.sizes.expect(&look.plan, look.bytes);
             }
         }
-        let mut entries: Vec<Entry> = plans
-            .iter()
-            .map(|row| estimates.entry(row.plan, row.accuracy_drop_pp))
-            .collect();
+        let mut entries: Vec<Entry> = plans.iter().map(|row| estimates.entry(row)).collect();
         if entries.is_empty() {
-            entries.push(estimates.entry(Plan::Device, None));
+            entries.push(estimates.entry(&SpacePlan::unmeasured(Plan::Device)));
         }
         Self {
             objective,
@@ -83,9 +83,15 @@ impl Planner {
         &self.objective
     }
 
-    /// What one plan is expected to cost at `now`.
+    /// What one plan is expected to cost at `now`, with the second look that it has among the planner's plans.
     pub fn candidate(&self, plan: Plan, ready_cuts: &[usize], now: Instant) -> Candidate {
-        self.estimates.candidate(plan, ready_cuts, now)
+        match self.entries.iter().find(|entry| entry.plan == plan) {
+            Some(entry) => {
+                let moment = self.estimates.at(now);
+                moment.candidate(entry, &self.estimates, ready_cuts)
+            }
+            None => self.estimates.candidate(plan, ready_cuts, now),
+        }
     }
 
     /// The plan for an inference that starts at `now`.

@@ -2,6 +2,7 @@
 
 use super::cost::Candidate;
 use super::objective::{Goal, Limits, Metric, Objective};
+use super::spread::Spread;
 
 /// A plan within this share of the best in one metric is its equal, and the next metric decides.
 pub(super) const EQUAL: f64 = 0.01;
@@ -73,17 +74,13 @@ fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
         + over(candidate.energy_mj, limits.energy_mj)
 }
 
-/// Share of calls that take longer than `limit_ms`, which 95 of 100 do not keep: half of them take longer than the
-/// mean, one in twenty longer than the 95th percentile, and in between, and as far below the mean, it is in
-/// proportion.
+/// Share of calls that take longer than `limit_ms`, which 95 of 100 do not keep.
 fn late_share(candidate: &Candidate, limit_ms: f64) -> f64 {
-    let spread_ms = candidate.p95_ms - candidate.total_ms;
-    let above_mean = (limit_ms - candidate.total_ms) / spread_ms;
-    // Nothing to tell from: all calls are alike, or the link is thought never to carry it.
-    if !above_mean.is_finite() {
-        return 1.0;
-    }
-    (0.5 - 0.45 * above_mean).clamp(0.0, 1.0)
+    let spread = Spread {
+        mean_ms: candidate.total_ms,
+        p95_ms: candidate.p95_ms,
+    };
+    spread.share_above(limit_ms)
 }
 
 /// The best of the candidates that `may` be chosen.

@@ -3,12 +3,16 @@
 
 use super::coding::{self, CodecRow};
 use super::plan::{Codec, PhotoCodec, Plan, Precision};
+use super::second_look::SecondLook;
 use crate::ElementType;
 use crate::bundle::{Calibration, Cut, Manifest};
 
 /// The photo's pixels as they are: exact, and the best there is where the link is fast and the device
 /// is not.
 const UNCODED: Plan = Plan::Photo(PhotoCodec::Ppm);
+
+/// The device takes second looks behind cuts that leave one part in so many of the operations to it, or less.
+const DEVICE_LOOKS: u64 = 4;
 
 /// A plan of the space, and what is known of it beforehand.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,6 +24,8 @@ pub struct SpacePlan {
     pub bytes: Option<f64>,
     /// Upper bound of the loss of accuracy, in percentage points; none where nothing was calibrated.
     pub accuracy_drop_pp: Option<f64>,
+    /// What is sent where the answer is in doubt, without which it would lose more; none of most plans.
+    pub second_look: Option<SecondLook>,
 }
 
 impl SpacePlan {
@@ -29,6 +35,7 @@ impl SpacePlan {
             plan,
             bytes: None,
             accuracy_drop_pp: None,
+            second_look: None,
         }
     }
 }
@@ -56,7 +63,7 @@ pub fn all_plans(
 
 /// Every plan for a calibrated bundle that loses at most `max_drop_pp` percentage points: the device
 /// alone, then by cut each photo quality and each precision with each codec, unless another at the
-/// same cut takes no more bytes and no longer to pack and to unpack.
+/// same cut takes no more bytes and no longer to pack and to unpack, and what keeps the limit by a second look.
 ///
 /// A cut that was not measured has no plans; the photo is lossless where no other keeps the limit.
 pub fn calibrated_plans(
@@ -64,10 +71,9 @@ pub fn calibrated_plans(
     calibration: &Calibration,
     max_drop_pp: f64,
 ) -> Vec<SpacePlan> {
-    let device = SpacePlan {
-        plan: Plan::Device,
-        bytes: None,
+    let exact = |plan| SpacePlan {
         accuracy_drop_pp: Some(0.0),
+        ..SpacePlan::unmeasured(plan)
     };
     let measured = |cut: &Cut| {
         let ways = calibration.all_allowed(cut.index, max_drop_pp);
@@ -75,20 +81,25 @@ pub fn calibrated_plans(
             plan: allowed.plan,
             bytes: Some(allowed.bytes_mean),
             accuracy_drop_pp: Some(allowed.max_drop_pp),
+            second_look: None,
         });
-        pareto(plans.collect(), cut.elements())
+        let mut plans = pareto(plans.collect(), cut.elements());
+        let twice = calibration.allowed_twice(cut.index, max_drop_pp, is_soon_done(cut));
+        plans.extend(twice.iter().map(|way| SpacePlan {
+            plan: way.first.plan,
+            bytes: Some(way.first.bytes_mean),
+            accuracy_drop_pp: Some(way.max_drop_pp()),
+            second_look: Some(SecondLook::of(way)),
+        }));
+        plans
     };
     let mut first = manifest.cuts.first().map(measured).unwrap_or_default();
-    let exact = |plan| SpacePlan {
-        plan,
-        bytes: None,
-        accuracy_drop_pp: Some(0.0),
-    };
     if first.is_empty() {
         first.push(exact(Plan::Photo(PhotoCodec::WebPLossless)));
     }
     first.push(exact(UNCODED));
     let splits = inner_cuts(manifest).flat_map(measured);
+    let device = exact(Plan::Device);
     [device].into_iter().chain(first).chain(splits).collect()
 }
 
@@ -97,6 +108,13 @@ pub fn can_be_packed(cut: &Cut) -> bool {
     cut.tensors
         .iter()
         .all(|tensor| tensor.element == ElementType::F32)
+}
+
+/// Whether the device may compute what is in doubt behind `cut`: other frames of a stream wait for it, and calls in
+/// which the answer was clear have waited for nothing.
+fn is_soon_done(cut: &Cut) -> bool {
+    let all = cut.flops_before.saturating_add(cut.flops_after);
+    cut.flops_after <= all / DEVICE_LOOKS
 }
 
 fn inner_cuts(manifest: &Manifest) -> impl Iterator<Item = &Cut> {
@@ -266,6 +284,7 @@ mod tests {
                 p95: 1,
             }],
             fidelity: Judgement::of_flips(&rate, None),
+            doubts: Vec::new(),
         }
     }
 

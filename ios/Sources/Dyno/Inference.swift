@@ -11,12 +11,14 @@ public struct Inference: Sendable, Equatable {
     public let ranOn: RanOn
     /// Why there, in a sentence.
     public let reason: String
-    /// The plan that was followed, as far as it went.
+    /// The plan that was followed, as far as it went; where it was asked again, what was sent then.
     public let plan: Plan
     /// Where the plan cut: 0 for a photo, the last cut for the device alone.
     public let cut: Int
-    /// Bytes of the body that was sent, whether or not it was answered.
+    /// Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
     public let bytesUp: Int
+    /// Whether the server's first answer was in doubt: a finer message was sent, or the device computed it.
+    public let secondLook: Bool
     /// Where the time went.
     public let times: StageTimes
     /// Why it was not the plan that gave the answer; `nil` if it was.
@@ -117,6 +119,7 @@ extension Inference {
         plan = Plan(inference.plan)
         cut = Int(inference.cut)
         bytesUp = Int(clamping: inference.bytesUp)
+        secondLook = inference.secondLook
         times = StageTimes(inference.times)
         fallback = inference.fallback.map {
             Fallback(kind: DynoError.Kind($0.kind), reason: $0.reason, fromCut: Int($0.fromCut))

@@ -1976,7 +1976,7 @@ public struct ExplainedPlan: Equatable, Hashable {
      */
     public let plan: Plan
     /**
-     * The plan in words.
+     * The plan in words, with what is sent where the answer is in doubt.
      */
     public let name: String
     /**
@@ -2035,7 +2035,7 @@ public struct ExplainedPlan: Equatable, Hashable {
          * The plan.
          */plan: Plan,
         /**
-         * The plan in words.
+         * The plan in words, with what is sent where the answer is in doubt.
          */name: String,
         /**
          * On the device, in milliseconds.
@@ -2405,7 +2405,7 @@ public struct Inference: Equatable, Hashable {
      */
     public let reason: String
     /**
-     * The plan that was followed, as far as it went.
+     * The plan that was followed, as far as it went; where it was asked again, what was sent then.
      */
     public let plan: Plan
     /**
@@ -2413,9 +2413,13 @@ public struct Inference: Equatable, Hashable {
      */
     public let cut: UInt32
     /**
-     * Bytes of the body that was sent, whether or not it was answered.
+     * Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
      */
     public let bytesUp: UInt64
+    /**
+     * Whether the server's first answer was in doubt: a finer message was sent, or the device computed it.
+     */
+    public let secondLook: Bool
     /**
      * Where the time went.
      */
@@ -2445,14 +2449,17 @@ public struct Inference: Equatable, Hashable {
          * Why there, in a sentence.
          */reason: String,
         /**
-         * The plan that was followed, as far as it went.
+         * The plan that was followed, as far as it went; where it was asked again, what was sent then.
          */plan: Plan,
         /**
          * Where the plan cut: 0 for a photo, the last cut for the device alone.
          */cut: UInt32,
         /**
-         * Bytes of the body that was sent, whether or not it was answered.
+         * Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
          */bytesUp: UInt64,
+        /**
+         * Whether the server's first answer was in doubt: a finer message was sent, or the device computed it.
+         */secondLook: Bool,
         /**
          * Where the time went.
          */times: StageTimes,
@@ -2469,6 +2476,7 @@ public struct Inference: Equatable, Hashable {
         self.plan = plan
         self.cut = cut
         self.bytesUp = bytesUp
+        self.secondLook = secondLook
         self.times = times
         self.fallback = fallback
         self.estimatedMs = estimatedMs
@@ -2497,6 +2505,7 @@ public struct FfiConverterTypeInference: FfiConverterRustBuffer {
                 plan: FfiConverterTypePlan.read(from: &buf),
                 cut: FfiConverterUInt32.read(from: &buf),
                 bytesUp: FfiConverterUInt64.read(from: &buf),
+                secondLook: FfiConverterBool.read(from: &buf),
                 times: FfiConverterTypeStageTimes.read(from: &buf),
                 fallback: FfiConverterOptionTypeFallback.read(from: &buf),
                 estimatedMs: FfiConverterDouble.read(from: &buf)
@@ -2511,6 +2520,7 @@ public struct FfiConverterTypeInference: FfiConverterRustBuffer {
         FfiConverterTypePlan.write(value.plan, into: &buf)
         FfiConverterUInt32.write(value.cut, into: &buf)
         FfiConverterUInt64.write(value.bytesUp, into: &buf)
+        FfiConverterBool.write(value.secondLook, into: &buf)
         FfiConverterTypeStageTimes.write(value.times, into: &buf)
         FfiConverterOptionTypeFallback.write(value.fallback, into: &buf)
         FfiConverterDouble.write(value.estimatedMs, into: &buf)

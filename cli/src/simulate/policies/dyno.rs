@@ -309,4 +309,8 @@ impl Policy for Dyno {
         }
         self.catch_up(outcome.end_ms);
     }
+    fn learn_doubt(&mut self, share: f64, is_in_doubt: bool) {
+        let estimates = self.planner.estimates_mut();
+        estimates.doubts.observe(share, is_in_doubt);
+    }
 }

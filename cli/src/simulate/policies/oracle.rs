@@ -50,9 +50,48 @@ impl Policy for Oracle {
     }
 }
 
-/// What a plan will cost.
+/// What a plan will cost. Whether an answer will be in doubt nobody knows before it is there: what either case costs
+/// counts for its share.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes of a call: not negative and small"
+)]
 fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
-    let outcome = follow(world, &mut uplink.clone(), plan, call, |_, _| None);
+    let case = |is_in_doubt| {
+        let photo = call.photo.in_doubt(is_in_doubt);
+        one_case(world, uplink, plan, Call { photo, ..call })
+    };
+    let clear = case(false);
+    let Some(look) = world.facts(&plan).second_look else {
+        return clear;
+    };
+    let doubted = case(true);
+    let mean = |of: fn(&Candidate) -> f64| of(&clear) + look.share * (of(&doubted) - of(&clear));
+    let compute_ms = mean(|c| c.device_ms + c.pack_ms);
+    let (sending_ms, server_ms) = (mean(|c| c.sending_ms), mean(|c| c.server_ms));
+    Candidate {
+        pack_ms: mean(|c| c.pack_ms),
+        network_ms: mean(|c| c.network_ms),
+        server_ms,
+        total_ms: mean(|c| c.total_ms),
+        p95_ms: if look.share > 0.05 {
+            doubted.p95_ms
+        } else {
+            clear.p95_ms
+        },
+        sending_ms,
+        stage_ms: compute_ms.max(sending_ms).max(server_ms),
+        bytes: mean(|c| c.bytes as f64).ceil() as usize,
+        energy_mj: mean(|c| c.energy_mj),
+        ..clear
+    }
+}
+
+/// What a plan will cost, with the answer in doubt or not.
+fn one_case(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
+    let followed = follow(world, &mut uplink.clone(), plan, call, |_, _, _| None);
+    let outcome = followed.whole();
     let truth = world.truth(&plan, call.photo);
     let latency_ms = outcome.latency_ms();
     let compute_ms = truth.head_ms + outcome.pack_ms;
@@ -81,5 +120,6 @@ fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
         ),
         accuracy_drop_pp: world.facts(&plan).drop_pp,
         ready: true,
+        second_look: None,
     }
 }

@@ -12,9 +12,13 @@ import ai.dyno.ffi.StageTimes as NativeTimes
  * @property outputs The model's outputs: for classifiers only if `rawOutputs` asks for them.
  * @property ranOn Where the model ran.
  * @property reason Why there, in a sentence.
- * @property plan The plan that was followed, as far as it went.
+ * @property plan The plan that was followed, as far as it went; where it was asked again, what was
+ *   sent then.
  * @property cut Where the plan cut: 0 for a photo, the last cut for the device alone.
- * @property bytesUp Bytes of the body that was sent, whether or not it was answered.
+ * @property bytesUp Bytes of the body that was sent, whether or not it was answered; of both where it
+ *   was asked again.
+ * @property secondLook Whether the server's first answer was in doubt: a finer message was sent, or the
+ *   device computed it.
  * @property times Where the time went.
  * @property fallback Why it was not the plan that gave the answer; null if it was.
  * @property estimatedMs What the planner expected the inference to take, without preprocessing.
@@ -27,6 +31,7 @@ public data class Inference(
     public val plan: Plan,
     public val cut: Int,
     public val bytesUp: Long,
+    public val secondLook: Boolean,
     public val times: StageTimes,
     public val fallback: Fallback?,
     public val estimatedMs: Double,
@@ -109,6 +114,7 @@ internal fun NativeInference.toPublic(): Inference = Inference(
     plan = plan.toPublic(),
     cut = cut.toInt(),
     bytesUp = bytesUp.toLong(),
+    secondLook = secondLook,
     times = times.toPublic(),
     fallback = fallback?.toPublic(),
     estimatedMs = estimatedMs,

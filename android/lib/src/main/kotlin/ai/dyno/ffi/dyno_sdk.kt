@@ -3318,7 +3318,7 @@ data class ExplainedPlan (
     val `plan`: Plan
     ,
     /**
-     * The plan in words.
+     * The plan in words, with what is sent where the answer is in doubt.
      */
     val `name`: kotlin.String
     ,
@@ -3642,7 +3642,7 @@ data class Inference (
     val `reason`: kotlin.String
     ,
     /**
-     * The plan that was followed, as far as it went.
+     * The plan that was followed, as far as it went; where it was asked again, what was sent then.
      */
     val `plan`: Plan
     ,
@@ -3652,9 +3652,14 @@ data class Inference (
     val `cut`: kotlin.UInt
     ,
     /**
-     * Bytes of the body that was sent, whether or not it was answered.
+     * Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
      */
     val `bytesUp`: kotlin.ULong
+    ,
+    /**
+     * Whether the server's first answer was in doubt: a finer message was sent, or the device computed it.
+     */
+    val `secondLook`: kotlin.Boolean
     ,
     /**
      * Where the time went.
@@ -3693,6 +3698,7 @@ public object FfiConverterTypeInference: FfiConverterRustBuffer<Inference> {
             FfiConverterTypePlan.read(buf),
             FfiConverterUInt.read(buf),
             FfiConverterULong.read(buf),
+            FfiConverterBoolean.read(buf),
             FfiConverterTypeStageTimes.read(buf),
             FfiConverterOptionalTypeFallback.read(buf),
             FfiConverterDouble.read(buf),
@@ -3707,6 +3713,7 @@ public object FfiConverterTypeInference: FfiConverterRustBuffer<Inference> {
             FfiConverterTypePlan.allocationSize(value.`plan`) +
             FfiConverterUInt.allocationSize(value.`cut`) +
             FfiConverterULong.allocationSize(value.`bytesUp`) +
+            FfiConverterBoolean.allocationSize(value.`secondLook`) +
             FfiConverterTypeStageTimes.allocationSize(value.`times`) +
             FfiConverterOptionalTypeFallback.allocationSize(value.`fallback`) +
             FfiConverterDouble.allocationSize(value.`estimatedMs`)
@@ -3720,6 +3727,7 @@ public object FfiConverterTypeInference: FfiConverterRustBuffer<Inference> {
             FfiConverterTypePlan.write(value.`plan`, buf)
             FfiConverterUInt.write(value.`cut`, buf)
             FfiConverterULong.write(value.`bytesUp`, buf)
+            FfiConverterBoolean.write(value.`secondLook`, buf)
             FfiConverterTypeStageTimes.write(value.`times`, buf)
             FfiConverterOptionalTypeFallback.write(value.`fallback`, buf)
             FfiConverterDouble.write(value.`estimatedMs`, buf)
