@@ -35,8 +35,12 @@ impl Doubt {
             return Vec::new();
         }
         let doubted = SHARES.map(|share| whole(share * n as f64));
-        // What comes next is kept: it leads by no less than itself.
-        let limits = doubted.map(|count| leads.get(count).copied().unwrap_or(f32::INFINITY));
+        // Between the last one in doubt and the first that is not, so that rounding changes nothing.
+        let limits = doubted.map(|count| {
+            let of = |index: usize| leads.get(index).copied();
+            let neighbours = count.checked_sub(1).and_then(of).zip(of(count));
+            neighbours.map_or(0.0, |(last, next)| f32::midpoint(last, next))
+        });
         let rates = FlipRate::of_kept(trials, &limits);
         let doubts = limits.iter().zip(rates).map(|(&limit, rate)| {
             let below = leads.iter().filter(|lead| **lead < limit).count();
