@@ -1,157 +1,45 @@
-//! What a plan is expected to cost now: the sum of its stages, each from its own estimate.
+//! What is known of costs: an estimate for each stage, what corrects it, and what does not change about a plan.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::budget::Budget;
+use super::candidate::Candidate;
 use super::coding::{self, CodecRow, Coding, ReferenceTimes};
-use super::energy::Power;
 use super::ewma::Ewma;
-use super::link::{IDLE_AFTER_S, Link, LinkNow, LinkPrior};
+use super::link::{Link, LinkPrior};
 use super::machine::{Machine, Reference};
 use super::network::Network;
-use super::objective::Metric;
 use super::patience::Patience;
 use super::plan::Plan;
 use super::second_look::{Doubts, SecondLook};
 use super::server::Server;
-use super::sizes::{Sizes, whole_bytes};
+use super::sizes::Sizes;
 use super::space::SpacePlan;
-use super::spread::Spread;
 use crate::bundle::{Manifest, Profile};
-
-/// A plan and what is expected of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
-    /// The plan.
-    pub plan: Plan,
-    /// Running the head, or the whole model, on the device, in milliseconds.
-    pub device_ms: f64,
-    /// Packing the activation or encoding the photo.
-    pub pack_ms: f64,
-    /// Sending it and getting the answer back.
-    pub network_ms: f64,
-    /// Waiting for a worker of the server.
-    pub queue_ms: f64,
-    /// Unpacking and running the tail on the server: the time that its cores are busy.
-    pub server_ms: f64,
-    /// All of it.
-    pub total_ms: f64,
-    /// What 95 of 100 calls take at most.
-    pub p95_ms: f64,
-    /// For how long its bytes keep the uplink busy.
-    pub sending_ms: f64,
-    /// The slowest of device, uplink and server: a stream runs one frame in this time.
-    pub stage_ms: f64,
-    /// Bytes sent.
-    pub bytes: usize,
-    /// Energy of the device, in millijoules: a model (`docs/planner.md`), not a measurement.
-    pub energy_mj: f64,
-    /// Upper bound of the loss of accuracy, in percentage points; 0 for what loses nothing, none for
-    /// what was not calibrated.
-    pub accuracy_drop_pp: Option<f64>,
-    /// Whether the spans it runs on the device are at hand.
-    pub ready: bool,
-    /// What is sent where the answer is in doubt. All of the above counts it for the share of calls that it is
-    /// expected in, and `p95_ms` for the calls that it makes late.
-    pub second_look: Option<SecondLook>,
-}
-
-impl Candidate {
-    /// What happens between sending and having the answer, in milliseconds.
-    pub fn remote_ms(&self) -> f64 {
-        self.network_ms + self.queue_ms + self.server_ms
-    }
-
-    /// For how long it keeps the way to the server busy: the slower of uplink and server.
-    pub fn way_ms(&self) -> f64 {
-        self.sending_ms.max(self.server_ms)
-    }
-
-    /// The plan in words, with its second look.
-    pub fn name(&self) -> String {
-        match &self.second_look {
-            None => self.plan.to_string(),
-            Some(look) => format!(
-                "{}; {:.0} % again: {}",
-                self.plan,
-                100.0 * look.share,
-                look.plan
-            ),
-        }
-    }
-
-    /// The metric's value, less being better: milliseconds of the slowest stage for throughput.
-    pub fn cost(&self, metric: Metric) -> f64 {
-        match metric {
-            Metric::Latency => self.total_ms,
-            Metric::Throughput => self.stage_ms,
-            Metric::ServerTime => self.server_ms,
-            Metric::Bytes => self.bytes as f64,
-            Metric::Energy => self.energy_mj,
-        }
-    }
-}
-
-impl fmt::Display for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {:.1} ms (device {:.1}, pack {:.1}, network {:.1}, queue {:.1}, server {:.1}), \
-             {} bytes",
-            self.name(),
-            self.total_ms,
-            self.device_ms,
-            self.pack_ms,
-            self.network_ms,
-            self.queue_ms,
-            self.server_ms,
-            self.bytes
-        )
-    }
-}
 
 /// A plan with everything about it that does not change from call to call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Entry {
     pub(super) plan: Plan,
-    cut: usize,
-    bytes: f64,
-    codec: Option<CodecRow>,
-    reference: ReferenceTimes,
-    head_ms: f64,
-    tail_ms: f64,
-    accuracy_drop_pp: Option<f64>,
-    again: Option<Again>,
+    pub(super) cut: usize,
+    pub(super) bytes: f64,
+    pub(super) codec: Option<CodecRow>,
+    pub(super) reference: ReferenceTimes,
+    pub(super) head_ms: f64,
+    pub(super) tail_ms: f64,
+    pub(super) accuracy_drop_pp: Option<f64>,
+    pub(super) again: Option<Again>,
 }
 
 /// A plan's second look, and its message, if it sends one.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Again {
-    look: SecondLook,
-    codec: Option<CodecRow>,
-    reference: ReferenceTimes,
+pub(super) struct Again {
+    pub(super) look: SecondLook,
+    pub(super) codec: Option<CodecRow>,
+    pub(super) reference: ReferenceTimes,
 }
 
-/// The state of everything at one moment: made once for a decision, asked for every plan.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
-    link: LinkNow,
-    power: Power,
-    device_factor: f64,
-    device_p95_factor: f64,
-    server_factor: f64,
-    queue_ms: f64,
-    /// Between an answer and the next call.
-    pause_ms: f64,
-    /// How many times as many answers are in doubt as calibration expects.
-    doubts_factor: f64,
-}
-
-/// A plan that keeps the connection's window open, or opens it, is charged this share of what the
-/// first request waits for it: the calls after that one do not.
-const OPENING_SHARE: f64 = 0.02;
 /// Weight of the newest pause, and what is assumed before there was one: that calls are rare.
 const PAUSE_WEIGHT: f64 = 0.3;
 const PAUSE_PRIOR_MS: f64 = 10_000.0;
@@ -171,8 +59,8 @@ pub struct Estimates {
     pub sizes: Sizes,
     /// Answers that are asked for again.
     pub doubts: Doubts,
-    coding: Coding,
-    pause_ms: Ewma,
+    pub(super) coding: Coding,
+    pub(super) pause_ms: Ewma,
     budget: Budget,
     network: Network,
     others: Vec<(Network, Link)>,
@@ -347,161 +235,11 @@ impl Estimates {
         }
     }
 
-    /// The state of everything at `now`.
-    pub(super) fn at(&self, now: Instant) -> Moment {
-        Moment {
-            link: self.link.at(now),
-            power: Power::new(self.network, self.link.rate_bps(now)),
-            device_factor: self.device.factor(now),
-            device_p95_factor: self.device.p95_factor(),
-            server_factor: self.server.factor(now),
-            queue_ms: self.server.queue_ms(now),
-            pause_ms: self.pause_ms.get(),
-            doubts_factor: self.doubts.factor(),
-        }
-    }
-
     fn cut_of(&self, plan: &Plan) -> usize {
         match *plan {
             Plan::Device => self.last_cut,
             Plan::Split { cut, .. } => cut,
             Plan::Photo(_) => 0,
         }
-    }
-}
-
-impl Moment {
-    /// What the plan of `entry` is expected to cost.
-    pub(super) fn candidate(
-        &self,
-        entry: &Entry,
-        estimates: &Estimates,
-        ready_cuts: &[usize],
-    ) -> Candidate {
-        let device_ms = entry.head_ms * self.device_factor;
-        let mut candidate = Candidate {
-            plan: entry.plan,
-            device_ms,
-            pack_ms: 0.0,
-            network_ms: 0.0,
-            queue_ms: 0.0,
-            server_ms: 0.0,
-            total_ms: device_ms,
-            p95_ms: device_ms * self.device_p95_factor,
-            sending_ms: 0.0,
-            stage_ms: device_ms,
-            bytes: 0,
-            energy_mj: self.power.energy_mj(device_ms, 0.0, 0.0),
-            accuracy_drop_pp: entry.accuracy_drop_pp,
-            ready: true,
-            second_look: None,
-        };
-        let Some(codec) = entry.codec else {
-            return candidate;
-        };
-        let c = &mut candidate;
-        let correction = estimates.sizes.correction(&entry.plan);
-        c.bytes = whole_bytes(entry.bytes * correction);
-        c.pack_ms =
-            entry.reference.pack_ms * self.device_factor * estimates.coding.pack_correction(codec);
-        c.network_ms = self.link.transfer_ms(c.bytes);
-        if self.pause_ms + device_ms + c.pack_ms < IDLE_AFTER_S * 1e3 {
-            let open_ms = self.link.open_transfer_ms(c.bytes);
-            c.network_ms = open_ms + (c.network_ms - open_ms) * OPENING_SHARE;
-        }
-        c.queue_ms = self.queue_ms;
-        let unpack_ms = entry.reference.unpack_ms * estimates.coding.unpack_correction(codec);
-        c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;
-        c.total_ms = device_ms + c.pack_ms + c.remote_ms();
-        c.sending_ms = self.link.sending_ms(c.bytes);
-        c.p95_ms = c.total_ms + self.off_ms(device_ms + c.pack_ms, c.network_ms);
-        if let Some(again) = &entry.again {
-            self.look_again(c, again, entry.tail_ms, estimates);
-        }
-        let compute_ms = c.device_ms + c.pack_ms;
-        c.stage_ms = compute_ms.max(c.sending_ms).max(c.server_ms);
-        c.energy_mj = self.power.energy_mj(
-            compute_ms,
-            c.sending_ms,
-            (c.remote_ms() - c.sending_ms).max(0.0),
-        );
-        c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
-        candidate
-    }
-    /// What 95 of 100 calls take more than the mean, in milliseconds. Stages that are late independently of each
-    /// other are rarely late together.
-    fn off_ms(&self, device_ms: f64, network_ms: f64) -> f64 {
-        let device_off_ms = device_ms * (self.device_p95_factor - 1.0);
-        let network_off_ms = network_ms * (self.link.p95_factor() - 1.0);
-        // Not `hypot`, which guards against overflows that milliseconds do not have, for ten times as long.
-        let squares = device_off_ms * device_off_ms
-            + network_off_ms * network_off_ms
-            + self.queue_ms * self.queue_ms;
-        squares.sqrt()
-    }
-
-    /// Adds what a second look costs to a candidate that has everything but that.
-    fn look_again(&self, c: &mut Candidate, again: &Again, tail_ms: f64, estimates: &Estimates) {
-        let Again {
-            look,
-            codec,
-            reference,
-        } = again;
-        let share = (look.share * self.doubts_factor).min(1.0);
-        let mut more = Stages::default();
-        match codec {
-            Some(codec) => {
-                let coding = &estimates.coding;
-                let bytes = look.bytes * estimates.sizes.correction(&look.plan);
-                let pack_factor = self.device_factor * coding.pack_correction(*codec);
-                let unpack_ms = reference.unpack_ms * coding.unpack_correction(*codec);
-                more.pack_ms = reference.pack_ms * pack_factor;
-                // The connection is open, and was used a moment ago.
-                more.network_ms = self.link.open_transfer_ms(whole_bytes(bytes));
-                more.queue_ms = self.queue_ms;
-                more.server_ms = (tail_ms + unpack_ms) * self.server_factor;
-                c.sending_ms += share * self.link.sending_ms(whole_bytes(bytes));
-                c.bytes += whole_bytes(share * bytes);
-            }
-            None => more.device_ms = tail_ms * self.device_factor,
-        }
-        let once = Spread {
-            mean_ms: c.total_ms,
-            p95_ms: c.p95_ms,
-        };
-        let both_ms = c.total_ms + more.total_ms();
-        let off_ms = self.off_ms(
-            c.device_ms + c.pack_ms + more.device_ms + more.pack_ms,
-            c.network_ms + more.network_ms,
-        );
-        let twice = Spread {
-            mean_ms: both_ms,
-            p95_ms: both_ms + off_ms,
-        };
-        c.p95_ms = Spread::p95_of_either(once, twice, share);
-        c.total_ms += share * more.total_ms();
-        c.device_ms += share * more.device_ms;
-        c.pack_ms += share * more.pack_ms;
-        c.network_ms += share * more.network_ms;
-        c.queue_ms += share * more.queue_ms;
-        c.server_ms += share * more.server_ms;
-        c.second_look = Some(*look);
-    }
-}
-
-/// What a second look adds to each stage, in milliseconds.
-#[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_field_names, reason = "units belong in names")]
-struct Stages {
-    device_ms: f64,
-    pack_ms: f64,
-    network_ms: f64,
-    queue_ms: f64,
-    server_ms: f64,
-}
-
-impl Stages {
-    fn total_ms(&self) -> f64 {
-        self.device_ms + self.pack_ms + self.network_ms + self.queue_ms + self.server_ms
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::cost::Candidate;
+use super::candidate::Candidate;
 use super::network::Network;
 use super::objective::{Goal, Metric, Objective};
 use super::planner::Planner;

@@ -6,7 +6,7 @@
 //! optimum lies where two stages are equally busy. The spans of one cut are at hand at a time, so both plans are
 //! cut there or nowhere.
 
-use super::cost::Candidate;
+use super::candidate::Candidate;
 use super::plan::Plan;
 use super::rank::Rated;
 

@@ -1,6 +1,7 @@
 //! Choosing where to cut and how to send: plans, what they cost, and which is best now.
 
 mod budget;
+mod candidate;
 mod coding;
 mod cost;
 mod energy;
@@ -11,6 +12,7 @@ pub(crate) mod fixtures;
 mod link;
 mod machine;
 mod mix;
+mod moment;
 mod network;
 mod objective;
 mod overlap;
@@ -26,7 +28,8 @@ mod space;
 mod spread;
 mod steady;
 
-pub use cost::{Candidate, Estimates};
+pub use candidate::Candidate;
+pub use cost::Estimates;
 pub use energy::Power;
 pub use explain::{ExplainedRow, Explanation};
 pub use link::{Connection, Link, LinkNow, LinkPrior, LinkSample};

@@ -2,7 +2,7 @@
 
 use std::iter::Sum;
 
-use super::cost::Candidate;
+use super::candidate::Candidate;
 use super::mix::Mix;
 use super::objective::Objective;
 use super::plan::Plan;

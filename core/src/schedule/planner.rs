@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::cost::{Candidate, Entry, Estimates, Moment};
+use super::candidate::Candidate;
+use super::cost::{Entry, Estimates};
 use super::link::Link;
 use super::mix::{Mix, alone_ms, best_mix};
 use super::objective::{Goal, Limits, Metric, Objective};
@@ -267,7 +268,7 @@ impl Planner {
 
     /// Fills `rated` with what may be chosen at `now`.
     fn rate(&mut self, ready_cuts: &[usize], now: Instant) {
-        let moment: Moment = self.estimates.at(now);
+        let moment = self.estimates.at(now);
         let limits = &self.objective.limits;
         let left = left_of_day(&self.estimates, limits, now);
         self.rated.clear();

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cost::Candidate;
+use super::candidate::Candidate;
 use super::link::{Link, MIN_RATE_BODY_BYTES};
 use super::planner::Planner;
 

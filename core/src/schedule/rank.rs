@@ -1,6 +1,6 @@
 //! The order of candidates under an objective: limits first, then what is optimised.
 
-use super::cost::Candidate;
+use super::candidate::Candidate;
 use super::objective::{Goal, Limits, Metric, Objective};
 use super::spread::Spread;
 

@@ -1,0 +1,182 @@
+//! What a plan is expected to cost at one moment: the state of all estimates, read once for a decision, and asked for
+//! every plan.
+
+use std::time::Instant;
+
+use super::candidate::Candidate;
+use super::cost::{Again, Entry, Estimates};
+use super::energy::Power;
+use super::link::{IDLE_AFTER_S, LinkNow};
+use super::sizes::whole_bytes;
+use super::spread::Spread;
+
+/// A plan that keeps the connection's window open, or opens it, is charged this share of what the
+/// first request waits for it: the calls after that one do not.
+const OPENING_SHARE: f64 = 0.02;
+
+/// The state of everything at one moment: made once for a decision, asked for every plan.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    link: LinkNow,
+    power: Power,
+    device_factor: f64,
+    device_p95_factor: f64,
+    server_factor: f64,
+    queue_ms: f64,
+    /// Between an answer and the next call.
+    pause_ms: f64,
+    /// How many times as many answers are in doubt as calibration expects.
+    doubts_factor: f64,
+}
+
+impl Estimates {
+    /// The state of everything at `now`.
+    pub(super) fn at(&self, now: Instant) -> Moment {
+        Moment {
+            link: self.link.at(now),
+            power: Power::new(self.network(), self.link.rate_bps(now)),
+            device_factor: self.device.factor(now),
+            device_p95_factor: self.device.p95_factor(),
+            server_factor: self.server.factor(now),
+            queue_ms: self.server.queue_ms(now),
+            pause_ms: self.pause_ms.get(),
+            doubts_factor: self.doubts.factor(),
+        }
+    }
+}
+
+impl Moment {
+    /// What the plan of `entry` is expected to cost.
+    pub(super) fn candidate(
+        &self,
+        entry: &Entry,
+        estimates: &Estimates,
+        ready_cuts: &[usize],
+    ) -> Candidate {
+        let device_ms = entry.head_ms * self.device_factor;
+        let mut candidate = Candidate {
+            plan: entry.plan,
+            device_ms,
+            pack_ms: 0.0,
+            network_ms: 0.0,
+            queue_ms: 0.0,
+            server_ms: 0.0,
+            total_ms: device_ms,
+            p95_ms: device_ms * self.device_p95_factor,
+            sending_ms: 0.0,
+            stage_ms: device_ms,
+            bytes: 0,
+            energy_mj: self.power.energy_mj(device_ms, 0.0, 0.0),
+            accuracy_drop_pp: entry.accuracy_drop_pp,
+            ready: true,
+            second_look: None,
+        };
+        let Some(codec) = entry.codec else {
+            return candidate;
+        };
+        let c = &mut candidate;
+        let correction = estimates.sizes.correction(&entry.plan);
+        c.bytes = whole_bytes(entry.bytes * correction);
+        c.pack_ms =
+            entry.reference.pack_ms * self.device_factor * estimates.coding.pack_correction(codec);
+        c.network_ms = self.link.transfer_ms(c.bytes);
+        if self.pause_ms + device_ms + c.pack_ms < IDLE_AFTER_S * 1e3 {
+            let open_ms = self.link.open_transfer_ms(c.bytes);
+            c.network_ms = open_ms + (c.network_ms - open_ms) * OPENING_SHARE;
+        }
+        c.queue_ms = self.queue_ms;
+        let unpack_ms = entry.reference.unpack_ms * estimates.coding.unpack_correction(codec);
+        c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;
+        c.total_ms = device_ms + c.pack_ms + c.remote_ms();
+        c.sending_ms = self.link.sending_ms(c.bytes);
+        c.p95_ms = c.total_ms + self.off_ms(device_ms + c.pack_ms, c.network_ms);
+        if let Some(again) = &entry.again {
+            self.look_again(c, again, entry.tail_ms, estimates);
+        }
+        let compute_ms = c.device_ms + c.pack_ms;
+        c.stage_ms = compute_ms.max(c.sending_ms).max(c.server_ms);
+        c.energy_mj = self.power.energy_mj(
+            compute_ms,
+            c.sending_ms,
+            (c.remote_ms() - c.sending_ms).max(0.0),
+        );
+        c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
+        candidate
+    }
+    /// What 95 of 100 calls take more than the mean, in milliseconds. Stages that are late independently of each
+    /// other are rarely late together.
+    fn off_ms(&self, device_ms: f64, network_ms: f64) -> f64 {
+        let device_off_ms = device_ms * (self.device_p95_factor - 1.0);
+        let network_off_ms = network_ms * (self.link.p95_factor() - 1.0);
+        // Not `hypot`, which guards against overflows that milliseconds do not have, for ten times as long.
+        let squares = device_off_ms * device_off_ms
+            + network_off_ms * network_off_ms
+            + self.queue_ms * self.queue_ms;
+        squares.sqrt()
+    }
+
+    /// Adds what a second look costs to a candidate that has everything but that.
+    fn look_again(&self, c: &mut Candidate, again: &Again, tail_ms: f64, estimates: &Estimates) {
+        let Again {
+            look,
+            codec,
+            reference,
+        } = again;
+        let share = (look.share * self.doubts_factor).min(1.0);
+        let mut more = Stages::default();
+        match codec {
+            Some(codec) => {
+                let coding = &estimates.coding;
+                let bytes = look.bytes * estimates.sizes.correction(&look.plan);
+                let pack_factor = self.device_factor * coding.pack_correction(*codec);
+                let unpack_ms = reference.unpack_ms * coding.unpack_correction(*codec);
+                more.pack_ms = reference.pack_ms * pack_factor;
+                // The connection is open, and was used a moment ago.
+                more.network_ms = self.link.open_transfer_ms(whole_bytes(bytes));
+                more.queue_ms = self.queue_ms;
+                more.server_ms = (tail_ms + unpack_ms) * self.server_factor;
+                c.sending_ms += share * self.link.sending_ms(whole_bytes(bytes));
+                c.bytes += whole_bytes(share * bytes);
+            }
+            None => more.device_ms = tail_ms * self.device_factor,
+        }
+        let once = Spread {
+            mean_ms: c.total_ms,
+            p95_ms: c.p95_ms,
+        };
+        let both_ms = c.total_ms + more.total_ms();
+        let off_ms = self.off_ms(
+            c.device_ms + c.pack_ms + more.device_ms + more.pack_ms,
+            c.network_ms + more.network_ms,
+        );
+        let twice = Spread {
+            mean_ms: both_ms,
+            p95_ms: both_ms + off_ms,
+        };
+        c.p95_ms = Spread::p95_of_either(once, twice, share);
+        c.total_ms += share * more.total_ms();
+        c.device_ms += share * more.device_ms;
+        c.pack_ms += share * more.pack_ms;
+        c.network_ms += share * more.network_ms;
+        c.queue_ms += share * more.queue_ms;
+        c.server_ms += share * more.server_ms;
+        c.second_look = Some(*look);
+    }
+}
+
+/// What a second look adds to each stage, in milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "units belong in names")]
+struct Stages {
+    device_ms: f64,
+    pack_ms: f64,
+    network_ms: f64,
+    queue_ms: f64,
+    server_ms: f64,
+}
+
+impl Stages {
+    fn total_ms(&self) -> f64 {
+        self.device_ms + self.pack_ms + self.network_ms + self.queue_ms + self.server_ms
+    }
+}
