@@ -63,9 +63,7 @@ impl ExplainArgs {
             .observe(0, last, whole_ms * self.device_slowdown, now);
         estimates.link.connected(Some(self.rtt_ms), now);
         let plans = match bundle.calibration() {
-            Some(calibration) => {
-                calibrated_plans(manifest, calibration, objective.accuracy_drop_pp())
-            }
+            Some(calibration) => calibrated_plans(manifest, calibration, &objective),
             None => all_plans(
                 manifest,
                 Precision::Levels(Levels::EIGHT_BITS),

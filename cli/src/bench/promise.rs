@@ -115,8 +115,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 }
                 rows.push(row);
             }
-            for way in calibration.allowed_twice(cut, limit_pp, true) {
-                rows.push(measured.row_twice(limit_pp, &way)?);
+            let sent = calibration.allowed_twice(cut, limit_pp);
+            let computed = calibration.allowed_with_device(cut, limit_pp);
+            for way in sent.iter().chain(&computed) {
+                rows.push(measured.row_twice(limit_pp, way)?);
             }
         }
         bar.inc(1);

@@ -38,7 +38,7 @@ impl Setup {
         let limit_pp = objective.accuracy_drop_pp();
         let eight_bits = Precision::Levels(Levels::EIGHT_BITS);
         let space = match calibration {
-            Some(calibration) => calibrated_plans(manifest, calibration, limit_pp),
+            Some(calibration) => calibrated_plans(manifest, calibration, objective),
             None => all_plans(manifest, eight_bits, Codec::Zstd, PhotoCodec::WebPLossless),
         };
         let inner: Vec<usize> = manifest

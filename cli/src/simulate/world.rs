@@ -14,6 +14,10 @@ const SPAN_NOISE: f64 = 0.03;
 /// The 95th percentile of a normal distribution, in standard deviations.
 const P95_DEVIATIONS: f64 = 1.645;
 
+/// Fractions of its multiples are spread evenly over any row of photos: a run of a minute has as many answers in doubt
+/// as there are on the mean, and not as many as luck has it.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
 /// Everything that a run depends on.
 #[derive(Debug)]
 pub(super) struct World {
@@ -64,7 +68,7 @@ impl Photo {
             busyness: random.normal(),
             device_noise: (SPAN_NOISE * random.normal()).exp(),
             server_noise: (SPAN_NOISE * random.normal()).exp(),
-            doubt: random.uniform(),
+            doubt: ((index as f64 + 0.5) * GOLDEN).fract(),
         }
     }
 
@@ -255,6 +259,11 @@ mod tests {
         let all: Vec<f64> = (0..2_000).map(draw).collect();
         let mean = all.iter().sum::<f64>() / 2e3;
         let variance = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 2e3;
+        for share in [0.03, 0.15, 0.3] {
+            let doubted = (0..50).filter(|&i| Photo::number(i).is_in_doubt(share));
+            let off = doubted.count() as f64 - 50.0 * share;
+            assert!(off.abs() < 2.0, "{share} {off}");
+        }
         assert!(
             mean.abs() < 0.08 && (variance - 1.0).abs() < 0.1,
             "{mean} {variance}"

@@ -37,27 +37,20 @@ impl AllowedTwice {
 }
 
 impl Calibration {
-    /// Ways of sending what crosses `cut` that keep a loss of `max_drop_pp` percentage points by a second look. Each
+    /// Ways of sending what crosses `cut` that keep a loss of `max_drop_pp` percentage points by sending again. Each
     /// takes fewer mean bytes than what doubts less often, and than [`allowed`](Self::allowed); the seldomest first.
-    /// With `may_compute`, those that leave it to the device come first, and no other begins with the same message.
     ///
     /// As there, a bound counts only if it holds for all finer precisions as well.
-    pub fn allowed_twice(
-        &self,
-        cut: usize,
-        max_drop_pp: f64,
-        may_compute: bool,
-    ) -> Vec<AllowedTwice> {
+    pub fn allowed_twice(&self, cut: usize, max_drop_pp: f64) -> Vec<AllowedTwice> {
         let alone = self.all_allowed(cut, max_drop_pp);
         let then: Vec<Option<Allowed>> = alone.iter().copied().map(Some).collect();
-        let computed: &[Option<Allowed>] = if may_compute { &[None] } else { &[] };
-        let mut ways = self.best_ways(cut, max_drop_pp, &alone, computed);
-        for other in self.best_ways(cut, max_drop_pp, &alone, &then) {
-            if ways.iter().all(|way| way.first.plan != other.first.plan) {
-                ways.push(other);
-            }
-        }
-        ways
+        self.best_ways(cut, max_drop_pp, &alone, &then)
+    }
+
+    /// The same where the device computes what is in doubt: nothing is sent then, and nothing lost.
+    pub fn allowed_with_device(&self, cut: usize, max_drop_pp: f64) -> Vec<AllowedTwice> {
+        let alone = self.all_allowed(cut, max_drop_pp);
+        self.best_ways(cut, max_drop_pp, &alone, &[None])
     }
 
     /// What is worth looking at with one of `then` in doubt, where `alone` keeps the limit by itself.
@@ -215,13 +208,6 @@ mod tests {
         }
     }
 
-    /// What sends again.
-    fn sent(table: &Calibration, cut: usize, max_drop_pp: f64) -> Vec<AllowedTwice> {
-        let mut ways = table.allowed_twice(cut, max_drop_pp, false);
-        ways.retain(|way| way.then.is_some());
-        ways
-    }
-
     fn usual() -> Vec<CalibrationRow> {
         vec![
             row(8, 1_000.0, 5.0, &[(0.05, 3.0), (0.1, 0.7), (0.2, 0.3)]),
@@ -234,7 +220,7 @@ mod tests {
     #[test]
     fn what_takes_fewer_bytes_asks_more_often_and_both_bounds_keep_the_limit() {
         let table = table(usual());
-        let ways = sent(&table, 1, 1.0);
+        let ways = table.allowed_twice(1, 1.0);
         let found: Vec<(u32, u32, f64)> = ways
             .iter()
             .map(|way| (levels(&way.first), levels(&way.then.unwrap()), way.share))
@@ -249,30 +235,27 @@ mod tests {
     }
 
     #[test]
-    fn what_the_device_finishes_may_be_coarser_and_no_message_begins_two() {
+    fn what_the_device_finishes_adds_no_loss_and_no_bytes() {
         let table = table(usual());
-        let firsts = |may_compute| -> Vec<(u32, f64, bool)> {
-            let ways = table.allowed_twice(1, 1.0, may_compute);
-            let first = |way: &AllowedTwice| (levels(&way.first), way.share, way.then.is_none());
-            ways.iter().map(first).collect()
-        };
-        assert_eq!(firsts(true), [(16, 0.05, true), (8, 0.1, true)]);
-        assert_eq!(firsts(false), [(16, 0.05, false), (8, 0.1, false)]);
-        // Then nothing else may change that much.
-        let way = table.allowed_twice(1, 0.7, true)[0];
-        assert_eq!((levels(&way.first), way.then), (16, None));
-        assert!((way.bytes_mean() - 2_000.0).abs() < 1e-9);
-        assert!((way.max_drop_pp() - 0.6).abs() < 1e-9);
+        let ways = table.allowed_with_device(1, 0.7);
+        let found: Vec<(u32, f64)> = ways
+            .iter()
+            .map(|way| (levels(&way.first), way.share))
+            .collect();
+        assert_eq!(found, [(16, 0.05), (8, 0.1)]);
+        assert!(ways.iter().all(|way| way.then.is_none()), "{ways:?}");
+        assert!((ways[0].bytes_mean() - 2_000.0).abs() < 1e-9);
+        assert!((ways[0].max_drop_pp() - 0.6).abs() < 1e-9);
     }
 
     #[test]
     fn what_keeps_the_limit_alone_asks_for_nothing() {
         let table = table(usual());
-        let ways = sent(&table, 1, 2.0);
+        let ways = table.allowed_twice(1, 2.0);
         assert!(ways.iter().all(|way| levels(&way.first) == 8), "{ways:?}");
-        assert_eq!(table.allowed_twice(1, 6.0, false), []);
-        assert_eq!(table.allowed_twice(1, 0.1, false), [], "nothing keeps it");
-        assert_eq!(table.allowed_twice(2, 1.0, false), [], "not measured");
+        assert_eq!(table.allowed_twice(1, 6.0), []);
+        assert_eq!(table.allowed_twice(1, 0.1), [], "nothing keeps it");
+        assert_eq!(table.allowed_twice(2, 1.0), [], "not measured");
     }
 
     #[test]
@@ -280,7 +263,7 @@ mod tests {
         let mut rows = usual();
         // Ten in a hundred in doubt, and more of the rest change than at 8 levels.
         rows[1].doubts[1].max_drop_pp = 0.9;
-        let ways = sent(&table(rows), 1, 1.0);
+        let ways = table(rows).allowed_twice(1, 1.0);
         assert!(
             ways.iter().all(|way| (way.share - 0.1).abs() > 1e-9),
             "{ways:?}"
@@ -295,7 +278,7 @@ mod tests {
         }
         rows.push(photo(30, 500.0, 3.0, &[(0.1, 0.5)]));
         rows.push(photo(90, 9_000.0, 0.4, &[(0.1, 0.2)]));
-        let ways = sent(&table(rows), 0, 1.0);
+        let ways = table(rows).allowed_twice(0, 1.0);
         let of_photo = |allowed: &Allowed| matches!(allowed.plan, Plan::Photo(_));
         assert!(ways.iter().any(|way| of_photo(&way.first)), "{ways:?}");
         for way in ways {

@@ -102,12 +102,12 @@ impl Shared {
         let has_server = transport.is_some();
         let mut plans = plans(&manifest, policy, has_server, &config)?;
         let estimates = Estimates::new(&manifest, known.profile, config.link, config.server_speed);
-        if let Some((calibration, max_drop_pp)) = limit
+        if let Some((calibration, _)) = limit
             && config.plan.is_none()
             && policy.first == First::Best
             && has_server
         {
-            plans = calibrated_plans(&manifest, calibration, max_drop_pp);
+            plans = calibrated_plans(&manifest, calibration, &config.objective);
         }
         let state = State {
             planner: Planner::new(&plans, estimates, config.objective.clone()),

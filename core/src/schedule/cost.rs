@@ -195,6 +195,7 @@ impl Estimates {
 
     /// A call begins at `now`.
     pub(super) fn begins(&mut self, now: Instant) {
+        self.doubts.fade();
         if let Some(last) = self.device.seen().max(self.link.used()) {
             let pause = now.saturating_duration_since(last);
             self.pause_ms.observe(pause.as_secs_f64() * 1e3);

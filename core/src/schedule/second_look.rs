@@ -52,9 +52,10 @@ pub struct Doubts {
 }
 
 /// Doubts that were as many as expected, before there were any: what a few calls say is mostly chance.
-const PRIOR: f64 = 10.0;
-/// What an older answer counts for each newer one.
-const MEMORY: f64 = 0.99;
+const PRIOR: f64 = 20.0;
+/// What an answer counts after each later call, also after one that followed another plan: chance must not keep the
+/// planner from second looks for good.
+const MEMORY: f64 = 0.995;
 /// No more answers than this are ever in doubt.
 const ALL: f64 = 1.0;
 
@@ -68,8 +69,14 @@ impl Doubts {
 
     /// An answer that was to be in doubt in `share` of the calls was `doubted`, or was not.
     pub fn observe(&mut self, share: f64, doubted: bool) {
-        self.expected = self.expected * MEMORY + share;
-        self.seen = self.seen * MEMORY + if doubted { 1.0 } else { 0.0 };
+        self.expected += share;
+        self.seen += if doubted { 1.0 } else { 0.0 };
+    }
+
+    /// A call begins.
+    pub(super) fn fade(&mut self) {
+        self.expected *= MEMORY;
+        self.seen *= MEMORY;
     }
 
     /// The share of calls that is in doubt where calibration expects `share`.
@@ -114,18 +121,35 @@ mod tests {
         let mut doubts = Doubts::new();
         assert!((doubts.share(0.1) - 0.1).abs() < 1e-9);
         for call in 0..300 {
+            doubts.fade();
             doubts.observe(0.1, call % 2 == 0);
         }
         assert!((0.25..=0.5).contains(&doubts.share(0.1)), "{doubts:?}");
         assert!(doubts.share(0.9) <= 1.0);
+        // Calls that have no second look say nothing of them.
+        for _ in 0..1_000 {
+            doubts.fade();
+        }
+        assert!((doubts.factor() - 1.0).abs() < 0.05, "{doubts:?}");
     }
 
     #[test]
     fn as_many_as_expected_change_little() {
         let mut doubts = Doubts::new();
         for call in 0..1_000 {
+            doubts.fade();
             doubts.observe(0.1, call % 10 == 3);
             assert!((doubts.factor() - 1.0).abs() < 0.15, "{doubts:?}");
         }
+    }
+
+    #[test]
+    fn bad_luck_in_the_first_calls_is_taken_for_that() {
+        let mut doubts = Doubts::new();
+        for call in 0..7 {
+            doubts.fade();
+            doubts.observe(0.3, call != 4);
+        }
+        assert!(doubts.factor() < 1.25, "{doubts:?}");
     }
 }

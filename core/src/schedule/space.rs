@@ -2,17 +2,18 @@
 //! another one beats in everything.
 
 use super::coding::{self, CodecRow};
+use super::objective::Objective;
 use super::plan::{Codec, PhotoCodec, Plan, Precision};
 use super::second_look::SecondLook;
 use crate::ElementType;
-use crate::bundle::{Calibration, Cut, Manifest};
+use crate::bundle::{AllowedTwice, Calibration, Cut, Manifest};
 
 /// The photo's pixels as they are: exact, and the best there is where the link is fast and the device
 /// is not.
 const UNCODED: Plan = Plan::Photo(PhotoCodec::Ppm);
 
-/// The device takes second looks behind cuts that leave one part in so many of the operations to it, or less.
-const DEVICE_LOOKS: u64 = 4;
+/// The device is soon done behind cuts that leave one part in so many of the operations to it, or less.
+const SOON_DONE: u64 = 4;
 
 /// A plan of the space, and what is known of it beforehand.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -61,7 +62,7 @@ pub fn all_plans(
         .collect()
 }
 
-/// Every plan for a calibrated bundle that loses at most `max_drop_pp` percentage points: the device
+/// Every plan for a calibrated bundle that keeps the objective's limit of the loss of accuracy: the device
 /// alone, then by cut each photo quality and each precision with each codec, unless another at the
 /// same cut takes no more bytes and no longer to pack and to unpack, and what keeps the limit by a second look.
 ///
@@ -69,8 +70,9 @@ pub fn all_plans(
 pub fn calibrated_plans(
     manifest: &Manifest,
     calibration: &Calibration,
-    max_drop_pp: f64,
+    objective: &Objective,
 ) -> Vec<SpacePlan> {
+    let max_drop_pp = objective.accuracy_drop_pp();
     let exact = |plan| SpacePlan {
         accuracy_drop_pp: Some(0.0),
         ..SpacePlan::unmeasured(plan)
@@ -84,7 +86,7 @@ pub fn calibrated_plans(
             second_look: None,
         });
         let mut plans = pareto(plans.collect(), cut.elements());
-        let twice = calibration.allowed_twice(cut.index, max_drop_pp, is_soon_done(cut));
+        let twice = second_looks(cut, calibration, objective);
         plans.extend(twice.iter().map(|way| SpacePlan {
             plan: way.first.plan,
             bytes: Some(way.first.bytes_mean),
@@ -110,11 +112,33 @@ pub fn can_be_packed(cut: &Cut) -> bool {
         .all(|tensor| tensor.element == ElementType::F32)
 }
 
-/// Whether the device may compute what is in doubt behind `cut`: other frames of a stream wait for it, and calls in
-/// which the answer was clear have waited for nothing.
+/// Ways of sending what crosses `cut` with a second look, no two of which begin with the same message.
+///
+/// The device computes what is in doubt rather than sending again where it is soon done. Where it is not, the frames of a
+/// stream would wait for it, and the link for them: there it does not if frames a second are the objective.
+fn second_looks(cut: &Cut, calibration: &Calibration, objective: &Objective) -> Vec<AllowedTwice> {
+    let max_drop_pp = objective.accuracy_drop_pp();
+    let sent = calibration.allowed_twice(cut.index, max_drop_pp);
+    let computed = calibration.allowed_with_device(cut.index, max_drop_pp);
+    let (mut looks, others) = if is_soon_done(cut) {
+        (computed, sent)
+    } else if objective.is_for_speed() {
+        (sent, Vec::new())
+    } else {
+        (sent, computed)
+    };
+    for other in others {
+        if looks.iter().all(|look| look.first.plan != other.first.plan) {
+            looks.push(other);
+        }
+    }
+    looks
+}
+
+/// Whether the device has little to compute behind `cut`.
 fn is_soon_done(cut: &Cut) -> bool {
     let all = cut.flops_before.saturating_add(cut.flops_after);
-    cut.flops_after <= all / DEVICE_LOOKS
+    cut.flops_after <= all / SOON_DONE
 }
 
 fn inner_cuts(manifest: &Manifest) -> impl Iterator<Item = &Cut> {
@@ -162,6 +186,12 @@ mod tests {
     use crate::schedule::fixtures::manifest;
     use crate::schedule::{Levels, Quantisation};
 
+    fn within(max_drop_pp: f64) -> Objective {
+        let mut objective = Objective::default();
+        objective.limits.accuracy_drop_pp = Some(max_drop_pp);
+        objective
+    }
+
     fn table(rows: Vec<CalibrationRow>) -> Calibration {
         Calibration {
             format: CALIBRATION_FORMAT,
@@ -208,7 +238,7 @@ mod tests {
                 .collect(),
         );
         for limit in [0.0, 0.2, 0.5, 1.0, 5.0] {
-            let plans = calibrated_plans(&manifest(), &table, limit);
+            let plans = calibrated_plans(&manifest(), &table, &within(limit));
             assert!(
                 plans
                     .iter()
@@ -252,7 +282,7 @@ mod tests {
             p95: 1,
         })
         .to_vec();
-        let plans = calibrated_plans(&manifest(), &table(vec![both]), 1.0);
+        let plans = calibrated_plans(&manifest(), &table(vec![both]), &within(1.0));
         let codecs: Vec<Codec> = plans
             .iter()
             .filter_map(|row| match row.plan {
