@@ -275,7 +275,10 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
+    use dyno_core::schedule::{Codec, Levels, Precision};
+
     use super::*;
+    use crate::simulate::policies::Fixed;
 
     #[track_caller]
     fn assert_ms(found: f64, expected: f64) {
@@ -326,5 +329,62 @@ mod tests {
         assert_ms(full.ready_ms(), 500.0);
         full.taken_ms = 600.0;
         assert_ms(full.ready_ms(), 600.0);
+    }
+
+    const FIRST: Plan = Plan::Split {
+        cut: 1,
+        precision: Precision::Levels(Levels::EIGHT_BITS),
+        codec: Codec::Raw,
+    };
+    const FRAMES: usize = 200;
+
+    /// 200 frames on a link that carries a first message in 2 ms.
+    fn stream(look: SecondLook) -> Vec<Outcome> {
+        let world = World::of_one_plan(8e6, FIRST, 2_000.0, look);
+        let mut policy = Fixed(FIRST);
+        let mut pipeline = Pipeline::new(world.uplink());
+        for index in 0..FRAMES {
+            pipeline.run(&world, &mut policy, Photo::number(index));
+        }
+        assert_eq!(pipeline.frames(), FRAMES);
+        pipeline.finish(&world, &mut policy)
+    }
+
+    fn last_ms(outcomes: &[Outcome]) -> f64 {
+        outcomes.iter().map(|o| o.end_ms).fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn a_second_message_takes_its_time_of_the_link_and_a_second_round_trip() {
+        let fine = Plan::Split {
+            cut: 1,
+            precision: Precision::Raw,
+            codec: Codec::Raw,
+        };
+        let outcomes = stream(SecondLook::new(1.0, 0.25, fine, 8_000.0));
+        let (twice, once): (Vec<&Outcome>, Vec<&Outcome>) =
+            outcomes.iter().partition(|o| o.bytes == 10_000);
+        assert!(once.iter().all(|o| o.bytes == 2_000));
+        assert!((45..=55).contains(&twice.len()), "{}", twice.len());
+        for outcome in twice {
+            assert!(outcome.latency_ms() > 2.0 * 20.0 + 10.0, "{outcome:?}");
+            // Tails take 1 ms, give or take some per cent.
+            assert!(outcome.server_ms() > 1.7, "{outcome:?}");
+        }
+        // Nothing is sent at a higher rate than the link's, and little of its time is lost.
+        let sent_ms: f64 = outcomes.iter().map(|o| o.bytes as f64 / 1e3).sum();
+        let took_ms = last_ms(&outcomes);
+        assert!(
+            took_ms > sent_ms && took_ms < 1.2 * sent_ms + 100.0,
+            "{took_ms} {sent_ms}"
+        );
+    }
+
+    #[test]
+    fn what_the_device_computes_in_doubt_sends_nothing() {
+        let outcomes = stream(SecondLook::new(1.0, 0.25, Plan::Device, 0.0));
+        let resumed = outcomes.iter().filter(|o| o.resumed.is_some()).count();
+        assert!((45..=55).contains(&resumed), "{resumed}");
+        assert!(outcomes.iter().all(|o| o.bytes == 2_000));
     }
 }

@@ -159,6 +159,35 @@ impl World {
         self.facts.insert(reference.plan, facts);
     }
 
+    /// A link of `rate_bps` and 20 ms, on which `plan` sends `bytes` in no time, and `look` where it is in doubt; a
+    /// head takes 1 ms, as does a tail, on the device and on the server.
+    #[cfg(test)]
+    pub(super) fn of_one_plan(rate_bps: f64, plan: Plan, bytes: f64, look: SecondLook) -> Self {
+        let facts = |plan: Plan, bytes, second_look| Facts {
+            plan,
+            cut: 1,
+            bytes,
+            spread: 0.0,
+            head_ms: 1.0,
+            pack_ms: 0.0,
+            unpack_ms: 0.0,
+            tail_ms: 1.0,
+            drop_pp: Some(0.0),
+            second_look,
+        };
+        let second = facts(look.plan, look.bytes, None);
+        let facts = [(look.plan, second), (plan, facts(plan, bytes, Some(look)))];
+        Self {
+            trace: Trace::constant(rate_bps),
+            rtt_ms: 20.0,
+            device_slowdown: 1.0,
+            server_speedup: 1.0,
+            last_cut: 2,
+            head_ms: vec![0.0, 1.0, 2.0],
+            facts: facts.into_iter().collect(),
+        }
+    }
+
     /// What is true of `plan`; nothing is, unless it was learnt.
     pub(super) fn facts(&self, plan: &Plan) -> Facts {
         self.facts.get(plan).copied().unwrap_or(Facts {

@@ -25,6 +25,17 @@ pub struct SecondLook {
 }
 
 impl SecondLook {
+    /// A second look that sends `plan` of `bytes`, or has the device finish for [`Plan::Device`], for `share` of the calls:
+    /// those whose best class leads the next by less than `lead`.
+    pub const fn new(lead: f64, share: f64, plan: Plan, bytes: f64) -> Self {
+        Self {
+            lead,
+            share,
+            plan,
+            bytes,
+        }
+    }
+
     /// The second look of a way of sending that calibration allows.
     pub fn of(way: &AllowedTwice) -> Self {
         let then = way.then.as_ref();
