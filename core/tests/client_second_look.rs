@@ -182,6 +182,9 @@ async fn behind_a_late_cut_the_device_computes_what_is_in_doubt() {
     client.on_network_changed(NetworkKind::Wifi, false);
     let inference = client.infer(staged).await.unwrap();
     assert_eq!(inference.ran_on, RanOn::Split, "better than none");
+    let fallback = inference.fallback.unwrap();
+    assert_eq!((fallback.kind, fallback.from_cut), (ErrorKind::Runtime, 3));
+    assert!(fallback.message.contains("in doubt"), "{fallback:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -238,6 +241,52 @@ async fn where_the_second_request_fails_the_device_goes_on_from_the_cut() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_second_request_and_the_device_fail_the_first_answer_stays() {
+    let (device, server, client) = set_up(&split_table(ALWAYS), Behaviour::Answers);
+    device.fails_tails.store(true, Ordering::SeqCst);
+    let call = {
+        let (client, staged) = (client.clone(), stage(&client));
+        tokio::spawn(async move { client.infer(staged).await })
+    };
+    first_request_arrives(&server).await;
+    first_request_arrives(&server).await;
+    server.set(Behaviour::Fails(ErrorKind::Internal));
+    let inference = call.await.unwrap().unwrap();
+    assert!(inference.second_look);
+    let fallback = inference.fallback.unwrap();
+    assert_eq!(fallback.kind, ErrorKind::Runtime);
+    let said = &fallback.message;
+    assert!(
+        said.contains("in doubt") && said.contains("the server says"),
+        "{said}"
+    );
+    assert_eq!(inference.times.server_ms, 3.25, "the first one's alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_left_alone_meanwhile_is_not_asked_again() {
+    let (device, server, client) = set_up(&split_table(ALWAYS), Behaviour::Answers);
+    let infer = || {
+        let (client, staged) = (client.clone(), stage(&client));
+        tokio::spawn(async move { client.infer(staged).await })
+    };
+    // The first call's answer comes while a second call is told that there is no room.
+    server.set(Behaviour::AnswersAfter(Duration::from_millis(30)));
+    let call = infer();
+    first_request_arrives(&server).await;
+    tokio::time::sleep(Duration::from_millis(6)).await;
+    server.set(Behaviour::Full(Duration::from_secs(60)));
+    let other = infer().await.unwrap().unwrap();
+    assert_eq!(other.fallback.unwrap().kind, ErrorKind::Overloaded);
+    server.set(Behaviour::Answers);
+    let inference = call.await.unwrap().unwrap();
+    assert_right(&inference);
+    assert!(inference.second_look);
+    assert_eq!(inference.fallback.unwrap().kind, ErrorKind::Overloaded);
+    assert_eq!((server.calls(), device.node_runs()), (2, [2; LAST]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_the_server_does_not_take_is_not_sent_a_second_time() {
     let (_, server, client) = set_up(&split_table(ALWAYS), Behaviour::Answers);
     let refused = ErrorKind::TooLarge;
@@ -266,6 +315,8 @@ async fn a_late_answer_in_doubt_is_not_taken() {
     let inference = client.infer(stage(&client)).await.unwrap();
     assert_right(&inference);
     assert_eq!(inference.ran_on, RanOn::Device);
+    let fallback = inference.fallback.unwrap();
+    assert_eq!(fallback.kind, ErrorKind::DeadlineExceeded);
     assert_eq!((server.calls(), device.node_runs()), (1, [1; LAST]));
 }
 

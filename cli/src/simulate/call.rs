@@ -25,6 +25,8 @@ pub(crate) struct Outcome {
     pub(super) head: Option<(usize, usize, f64)>,
     pub(super) resumed: Option<(usize, usize, f64)>,
     pub(super) request: Option<Request>,
+    /// Whether an answer in doubt is looked at twice where the plan has a second look.
+    pub(super) looks_again: bool,
 }
 
 /// A request of a call.
@@ -46,7 +48,6 @@ impl Outcome {
     pub(super) fn second(&self, plan: Plan) -> Self {
         Self {
             plan,
-            start_ms: self.end_ms,
             bytes: 0,
             pack_ms: 0.0,
             head: None,
@@ -57,6 +58,25 @@ impl Outcome {
 
     pub(super) fn latency_ms(&self) -> f64 {
         self.end_ms - self.start_ms
+    }
+
+    /// Whether the server answered, soon or late.
+    pub(super) fn is_answered(&self) -> bool {
+        self.request.is_some_and(|request| request.answered)
+    }
+
+    /// The upper bound of the loss of accuracy, where it is known.
+    pub(super) fn drop_pp(&self, world: &World) -> Option<f64> {
+        let facts = world.facts(&self.plan);
+        match (
+            self.looks_again && facts.second_look.is_some(),
+            self.resumed,
+        ) {
+            // Of all answers, whoever makes those in doubt.
+            (true, _) => facts.drop_pp,
+            (false, Some(_)) => Some(0.0),
+            (false, None) => facts.drop_once_pp,
+        }
     }
 
     pub(super) fn server_ms(&self) -> f64 {
@@ -112,6 +132,11 @@ pub(super) trait Policy {
         world.uplink()
     }
 
+    /// Whether it takes second looks.
+    fn looks_again(&self) -> bool {
+        false
+    }
+
     /// The plan for a call.
     fn decide(&mut self, world: &World, uplink: &mut Uplink, call: Call) -> Plan;
 
@@ -162,17 +187,27 @@ pub(super) fn run(
     call: Call,
 ) -> Outcome {
     let plan = policy.decide(world, uplink, call);
-    let followed = follow(world, uplink, plan, call, |plan, bytes, sent_ms| {
-        policy.patience(&Sending {
-            plan,
-            bytes,
-            sent_ms,
-            start_ms: call.start_ms,
-            server_free_ms: 0.0,
-        })
-    });
+    let looks_again = policy.looks_again();
+    let followed = follow(
+        world,
+        uplink,
+        plan,
+        looks_again,
+        call,
+        |plan, bytes, sent_ms| {
+            policy.patience(&Sending {
+                plan,
+                bytes,
+                sent_ms,
+                start_ms: call.start_ms,
+                server_free_ms: 0.0,
+            })
+        },
+    );
     policy.learn(&followed.first);
-    if let Some(look) = world.facts(&plan).second_look {
+    if let Some(look) = world.facts(&plan).second_look
+        && followed.first.is_answered()
+    {
         policy.learn_doubt(look.share, call.photo.is_in_doubt(look.share));
     }
     if let Some(second) = &followed.second {
@@ -185,11 +220,12 @@ pub(super) fn run(
     }
 }
 
-/// What comes of following `plan`.
+/// What comes of following `plan`, with its second look or without.
 pub(super) fn follow(
     world: &World,
     uplink: &mut Uplink,
     plan: Plan,
+    looks_again: bool,
     call: Call,
     mut patience: impl FnMut(Plan, usize, f64) -> Option<Patience>,
 ) -> Followed {
@@ -205,6 +241,7 @@ pub(super) fn follow(
         head: (facts.cut > 0).then_some((0, facts.cut, truth.head_ms)),
         resumed: None,
         request: None,
+        looks_again,
     };
     if !plan.uses_server() {
         return Followed {
@@ -214,7 +251,7 @@ pub(super) fn follow(
     }
     let look = facts
         .second_look
-        .filter(|look| call.photo.is_in_doubt(look.share));
+        .filter(|look| looks_again && call.photo.is_in_doubt(look.share));
     ask(
         world,
         uplink,

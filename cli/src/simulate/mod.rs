@@ -22,7 +22,7 @@ use dyno_core::schedule::{Metric, Objective, Plan};
 use serde::{Deserialize, Serialize};
 
 use self::call::Outcome;
-use self::policies::Fixed;
+use self::policies::FixedOfSpace;
 use self::report::{Policies, Summary};
 use self::runs::Run;
 use self::setup::Setup;
@@ -231,7 +231,7 @@ fn write_calls(path: &Path, calls: &[Outcome]) -> Result<()> {
 /// The best of all fixed plans, in hindsight.
 fn static_best(setup: &Setup, world: &World, run: &Run) -> Option<(Plan, Summary)> {
     let summaries = setup.space.iter().map(|row| {
-        let outcomes = run.calls(world, &mut Fixed(row.plan));
+        let outcomes = run.calls(world, &mut FixedOfSpace(row.plan));
         (row.plan, run.summary(world, &outcomes))
     });
     let cost = |s: &Summary| match run.objective.first_metric() {

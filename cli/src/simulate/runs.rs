@@ -63,8 +63,8 @@ impl Run {
             let before = uplink.clone();
             let outcome = call::run(world, &mut uplink, policy, call);
             if self.breaks_limits(&outcome, world) {
-                let best = oracle.best(world, &before, call);
-                avoidable += usize::from(best.is_some_and(|c| self.objective.keeps_limits(&c)));
+                let best = oracle.outcome(world, &before, call);
+                avoidable += usize::from(best.is_some_and(|o| !self.breaks_limits(&o, world)));
             }
             start_ms = outcome.end_ms + self.pause_ms;
             index += 1;
@@ -82,10 +82,7 @@ impl Run {
         };
         let drops: Option<Vec<f64>> = outcomes
             .iter()
-            .map(|o| match o.resumed {
-                Some(_) => Some(0.0),
-                None => world.facts(&o.plan).drop_pp,
-            })
+            .map(|outcome| outcome.drop_pp(world))
             .collect();
         let latency_ms = Latency::of(latencies_ms);
         let throughput_fps = if self.is_stream() {
@@ -127,7 +124,7 @@ impl Run {
     fn breaks_limits(&self, outcome: &Outcome, world: &World) -> bool {
         let limits = &self.objective.limits;
         let over = |value: f64, limit: Option<f64>| limit.is_some_and(|limit| value > limit);
-        let drop_pp = world.facts(&outcome.plan).drop_pp.unwrap_or(0.0);
+        let drop_pp = outcome.drop_pp(world).unwrap_or(0.0);
         over(outcome.latency_ms(), limits.latency_ms)
             || over(outcome.server_ms(), limits.server_ms)
             || over(outcome.bytes as f64, limits.bytes)

@@ -126,14 +126,13 @@ impl Setup {
             let plan = row.plan;
             let reference = self.estimates.candidate(plan, &[], now);
             let measured = calibration.and_then(|c| measured(c, &plan));
-            let drop_pp = match plan {
+            let drop_once_pp = match plan {
                 Plan::Device | RAW_PIXELS => Some(0.0),
-                _ => row
-                    .accuracy_drop_pp
-                    .or(measured.map(|(_, drop_pp)| drop_pp)),
+                _ => measured.map(|(_, drop_pp)| drop_pp),
             };
             let bytes = measured.map(|(bytes, _)| bytes);
-            world.learn(&reference, bytes, drop_pp, row.second_look);
+            let look = row.second_look.map(|look| (look, row.accuracy_drop_pp));
+            world.learn(&reference, bytes, drop_once_pp, look);
         }
     }
 }

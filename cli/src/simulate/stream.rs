@@ -180,14 +180,19 @@ impl Pipeline {
             head: (facts.cut > 0).then_some((0, facts.cut, truth.head_ms)),
             resumed: None,
             request: None,
+            looks_again: policy.looks_again(),
         };
         let in_doubt = |look: &SecondLook| photo.is_in_doubt(look.share);
-        let look = facts.second_look.filter(in_doubt);
+        let look = facts
+            .second_look
+            .filter(|look| outcome.looks_again && in_doubt(look));
         if plan.uses_server() {
             self.request(world, policy, &mut outcome, photo, look.is_some());
         }
         policy.learn(&outcome);
-        if let Some(look) = facts.second_look {
+        if let Some(look) = facts.second_look
+            && outcome.is_answered()
+        {
             policy.learn_doubt(look.share, in_doubt(&look));
         }
         let is_answered = outcome.resumed.is_none() && outcome.end_ms.is_finite();
@@ -278,7 +283,7 @@ mod tests {
     use dyno_core::schedule::{Codec, Levels, Precision};
 
     use super::*;
-    use crate::simulate::policies::Fixed;
+    use crate::simulate::policies::FixedOfSpace;
 
     #[track_caller]
     fn assert_ms(found: f64, expected: f64) {
@@ -300,6 +305,7 @@ mod tests {
                 head: None,
                 resumed: None,
                 request: None,
+                looks_again: false,
             },
             adds: Some(adds),
             look: None,
@@ -341,7 +347,7 @@ mod tests {
     /// 200 frames on a link that carries a first message in 2 ms.
     fn stream(look: SecondLook) -> Vec<Outcome> {
         let world = World::of_one_plan(8e6, FIRST, 2_000.0, look);
-        let mut policy = Fixed(FIRST);
+        let mut policy = FixedOfSpace(FIRST);
         let mut pipeline = Pipeline::new(world.uplink());
         for index in 0..FRAMES {
             pipeline.run(&world, &mut policy, Photo::number(index));

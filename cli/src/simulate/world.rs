@@ -45,8 +45,10 @@ pub(super) struct Facts {
     /// On the server, as fast as it is.
     pub(super) unpack_ms: f64,
     pub(super) tail_ms: f64,
-    /// Upper bound of the loss of accuracy that calibration found; none if it did not look.
+    /// Upper bound of the loss of accuracy that calibration found, with a second look; none if it did not look.
     pub(super) drop_pp: Option<f64>,
+    /// The same without.
+    pub(super) drop_once_pp: Option<f64>,
     /// What is sent where the answer is in doubt.
     pub(super) second_look: Option<SecondLook>,
 }
@@ -123,13 +125,14 @@ impl World {
         }
     }
 
-    /// Makes the facts of `plan` known, from what calibration says of its bytes and accuracy.
+    /// Makes the facts of a plan known, from what calibration says of its bytes and accuracy, and of its second look and
+    /// the accuracy with that.
     pub(super) fn learn(
         &mut self,
         reference: &Candidate,
         bytes: Option<(f64, usize)>,
-        drop_pp: Option<f64>,
-        second_look: Option<SecondLook>,
+        drop_once_pp: Option<f64>,
+        second_look: Option<(SecondLook, Option<f64>)>,
     ) {
         let cut = match reference.plan {
             Plan::Split { cut, .. } => cut,
@@ -153,8 +156,9 @@ impl World {
             pack_ms: reference.pack_ms * self.device_slowdown,
             unpack_ms: (reference.server_ms - tail_ms).max(0.0) / self.server_speedup,
             tail_ms: tail_ms / self.server_speedup,
-            drop_pp,
-            second_look,
+            drop_pp: second_look.map_or(drop_once_pp, |(_, drop_pp)| drop_pp),
+            drop_once_pp,
+            second_look: second_look.map(|(look, _)| look),
         };
         self.facts.insert(reference.plan, facts);
     }
@@ -173,6 +177,7 @@ impl World {
             unpack_ms: 0.0,
             tail_ms: 1.0,
             drop_pp: Some(0.0),
+            drop_once_pp: None,
             second_look,
         };
         let second = facts(look.plan, look.bytes, None);
@@ -200,6 +205,7 @@ impl World {
             unpack_ms: 0.0,
             tail_ms: 0.0,
             drop_pp: Some(0.0),
+            drop_once_pp: Some(0.0),
             second_look: None,
         })
     }

@@ -51,7 +51,7 @@ impl Doubt {
                 max_drop_pp: for_table(100.0 * rate.upper),
             }
         });
-        let mut doubts: Vec<Self> = doubts.filter(|doubt| doubt.share > 0.0).collect();
+        let mut doubts: Vec<Self> = doubts.filter(Self::is_sound).collect();
         doubts.dedup_by_key(|doubt| doubt.share.to_bits());
         doubts
     }
@@ -117,6 +117,9 @@ mod tests {
         assert_eq!(doubts(&[1.0, 2.0]).len(), 1);
         assert_eq!(doubts(&[1.0; 50]), []);
         assert_eq!(doubts(&[]), []);
+        // Too little to be told apart in the table.
+        let tiny: Vec<f32> = (0..40).map(|i| i as f32 * 1e-9).collect();
+        assert_eq!(doubts(&tiny), []);
         // Answers that are no numbers lead by nothing, and are all in doubt.
         let broken = doubts(&[0.0; 40]);
         assert_eq!(broken, []);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::access::Access;
-use super::exchange::{self, Permit};
+use super::exchange::{self, Answered, Permit};
 use super::local::{self, Finished, Rest};
 use super::remote::Pending;
 use super::shared::{Flow, Shared, Start};
@@ -36,6 +36,8 @@ pub(super) struct Call {
     /// Of all requests so far.
     pub(super) bytes_up: usize,
     pub(super) second_look: bool,
+    /// The server's first answer, where that is in doubt: better than none.
+    pub(super) in_doubt: Option<Answered>,
     pub(super) resume_after_ms: Option<f64>,
     pub(super) fallback: Option<Fallback>,
     permit: Option<Permit>,
@@ -87,6 +89,7 @@ impl Call {
             access: Access::default(),
             bytes_up: 0,
             second_look: false,
+            in_doubt: None,
             resume_after_ms: None,
             fallback: start.fallback,
             permit: start.permit,

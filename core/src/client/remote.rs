@@ -111,7 +111,8 @@ impl Call {
             answer = &mut request => match answer {
                 Ok(answered) if self.doubts(&answered).is_some() => {
                     let (finished, _access) = device.await;
-                    self.confirmed_here(answered, finished)
+                    self.times.network_ms += ms(waited);
+                    self.confirmed_late(answered, waited, finished)
                 }
                 // The end of the call cancels the span under way.
                 Ok(answered) => Ok(self.answered(answered)),
@@ -133,6 +134,10 @@ impl Call {
                 Err(local) if local.kind() == ErrorKind::Cancelled => Err(local),
                 // Nobody else is left.
                 Err(local) => match request.await {
+                    Ok(answered) if self.doubts(&answered).is_some() => {
+                        self.took(&answered);
+                        Ok(self.stays(answered, &local))
+                    }
                     Ok(answered) => Ok(self.answered(answered)),
                     Err(error) => self.resumed(&error, Err(local)),
                 },
@@ -175,16 +180,27 @@ impl Call {
                 Ok(self.finished_here(finished))
             }
             Err(local) if local.kind() == ErrorKind::Cancelled => Err(local),
-            Err(local) => Err(Error::new(
-                local.kind(),
-                format!("the server failed ({error}), then the device did: {local}"),
-            )),
+            Err(local) => {
+                let failed = Error::new(
+                    local.kind(),
+                    format!("the server failed ({error}), then the device did: {local}"),
+                );
+                match self.in_doubt.take() {
+                    Some(answered) => Ok(self.stays(answered, &failed)),
+                    None => Err(failed),
+                }
+            }
         }
     }
 
     /// The server's answer is the call's.
     pub(super) fn answered(mut self, answered: Answered) -> Inference {
         self.took(&answered);
+        self.taken(answered)
+    }
+
+    /// The same for an answer whose times are counted.
+    pub(super) fn taken(mut self, answered: Answered) -> Inference {
         let outputs = answered.answer.outputs;
         let started = std::time::Instant::now();
         let top = local::labels(&self.client, &outputs);

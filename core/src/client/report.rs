@@ -24,8 +24,9 @@ pub struct Inference {
     pub codec: Option<&'static str>,
     /// Bytes of the body that was sent, whether or not it was answered; of both where it was asked again.
     pub bytes_up: usize,
-    /// Whether the server's answer to a coarse message was in doubt, and a finer one was made or the device
-    /// computed it ([`SecondLook`](crate::schedule::SecondLook)).
+    /// Whether the server's answer to a coarse message was in doubt, so that a finer one was sent or the device computed
+    /// it ([`SecondLook`](crate::schedule::SecondLook)). Where neither could be done it is the answer all the same, and
+    /// `fallback` says why.
     pub second_look: bool,
     /// For how long an answer was waited for before the device was to go on, in milliseconds; none
     /// if nothing was sent, or only the server may answer.

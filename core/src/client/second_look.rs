@@ -4,14 +4,16 @@
 //! The first message was coarse, because most answers are clear all the same; that one is close between two
 //! classes, the answer says itself. The server knows nothing of it: the second request is like any other.
 
-use super::BodyKind;
+use std::time::Duration;
+
 use super::exchange::Answered;
 use super::inference::Call;
 use super::local::{self, Finished, Repacked, Rest};
 use super::remote::Pending;
-use super::report::Inference;
+use super::report::{Fallback, Inference};
+use super::{BodyKind, ms};
 use crate::schedule::{Plan, SecondLook};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 impl Call {
     /// What is to be done if the server's answer to the first message is in doubt.
@@ -35,16 +37,19 @@ impl Call {
         look: SecondLook,
         rest: Rest,
     ) -> Result<Inference> {
+        self.took(&answered);
         if !look.plan.uses_server() {
             let (client, cancel) = (self.client.clone(), self.cancel.clone());
             let work = move || local::finish(&client, rest, &cancel);
             let finished = self.access.run(work).await;
-            return self.confirmed_here(answered, finished);
+            return self.confirmed(answered, finished);
         }
-        self.took(&answered);
-        if let Some(error) = self.client.refusal_of(&look.plan) {
-            return self.resume(error, rest).await;
-        }
+        self.in_doubt = Some(answered);
+        // Others may have learnt meanwhile that the server is to be left alone.
+        let permit = match self.client.ask_again(look.plan) {
+            Ok(permit) => permit,
+            Err(error) => return self.resume(error, rest).await,
+        };
         self.plan = look.plan;
         let (client, cancel) = (self.client.clone(), self.cancel.clone());
         let work = move || local::repack(&client, rest, look.plan, &cancel);
@@ -70,29 +75,48 @@ impl Call {
             body: message.into(),
             kind,
             rest,
-            // The server has just answered: it is not left alone.
-            permit: None,
+            permit,
         };
         Box::pin(pending.answer()).await
     }
 
-    /// The server's answer is in doubt, and the device has finished: whose answer is the call's.
-    pub(super) fn confirmed_here(
-        mut self,
-        answered: Answered,
-        finished: Result<Finished>,
-    ) -> Result<Inference> {
+    /// The device has finished what is in doubt.
+    fn confirmed(self, answered: Answered, finished: Result<Finished>) -> Result<Inference> {
         match finished {
-            Ok(finished) => {
-                self.took(&answered);
-                Ok(self.finished_here(finished))
-            }
+            Ok(finished) => Ok(self.finished_here(finished)),
             Err(local) if local.kind() == ErrorKind::Cancelled => Err(local),
             // What it computed from is gone, and nobody else is left.
-            Err(local) => {
-                log::warn!("an answer that is in doubt stays, since the device failed: {local}");
-                Ok(self.answered(answered))
-            }
+            Err(local) => Ok(self.stays(answered, &local)),
         }
+    }
+
+    /// The same where the answer came so late that the device was computing already.
+    pub(super) fn confirmed_late(
+        mut self,
+        answered: Answered,
+        waited: Duration,
+        finished: Result<Finished>,
+    ) -> Result<Inference> {
+        if let Ok(finished) = &finished {
+            self.fallback = Some(Fallback {
+                kind: ErrorKind::DeadlineExceeded,
+                message: format!(
+                    "no answer within {:.0} ms, and the one that came later was in doubt",
+                    ms(waited)
+                ),
+                from_cut: finished.from_cut,
+            });
+        }
+        self.confirmed(answered, finished)
+    }
+
+    /// An answer that is in doubt is the call's after all, because of `error`: it is better than none.
+    pub(super) fn stays(mut self, answered: Answered, error: &Error) -> Inference {
+        self.fallback = Some(Fallback {
+            kind: error.kind(),
+            message: format!("the server's first answer is in doubt, and stays: {error}"),
+            from_cut: self.expected.plan.inner_cut().unwrap_or(0),
+        });
+        self.taken(answered)
     }
 }

@@ -221,7 +221,8 @@ impl Shared {
             return Err(why_not(ErrorKind::Unreachable, message));
         }
         if let Some((_, kind)) = state.refused.iter().find(|(refused, _)| *refused == plan) {
-            return Err(why_not(*kind, not_taken(&plan, *kind)));
+            let message = format!("the server does not take what '{plan}' sends: {kind}");
+            return Err(why_not(*kind, message));
         }
         state.breaker.admit(now).map(Some).map_err(|held| {
             let Held { after, until } = held;
@@ -247,11 +248,13 @@ impl Shared {
         self.state().breaker.off().is_some()
     }
 
-    /// What the server said, if it takes no messages of `plan`.
-    pub(super) fn refusal_of(&self, plan: &Plan) -> Option<Error> {
-        let state = self.state();
-        let (_, kind) = state.refused.iter().find(|(refused, _)| refused == plan)?;
-        Some(Error::new(*kind, not_taken(plan, *kind)))
+    /// Leave to send a second message, which follows `plan`, or why not.
+    pub(super) fn ask_again(self: &Arc<Self>, plan: Plan) -> Result<Option<Permit>> {
+        let leave = self.leave(&mut self.state(), plan, now());
+        match leave {
+            Ok(pass) => Ok(pass.map(|pass| Permit::new(self, pass))),
+            Err(Fallback { kind, message, .. }) => Err(Error::new(kind, message)),
+        }
     }
 
     /// Whether there is no network.
@@ -385,10 +388,6 @@ impl State {
     pub(super) fn is_offline(&self) -> bool {
         self.planner.estimates().network().kind == NetworkKind::None
     }
-}
-
-fn not_taken(plan: &Plan, kind: ErrorKind) -> String {
-    format!("the server does not take what '{plan}' sends: {kind}")
 }
 
 /// The whole model, once.

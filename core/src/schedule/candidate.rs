@@ -5,6 +5,7 @@ use std::fmt;
 use super::objective::Metric;
 use super::plan::Plan;
 use super::second_look::SecondLook;
+use super::sizes::whole_bytes;
 
 /// A plan and what is expected of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +32,8 @@ pub struct Candidate {
     pub stage_ms: f64,
     /// Bytes sent.
     pub bytes: usize,
+    /// Those of the first message.
+    pub first_bytes: usize,
     /// Energy of the device, in millijoules: a model (`docs/planner.md`), not a measurement.
     pub energy_mj: f64,
     /// Upper bound of the loss of accuracy, in percentage points; 0 for what loses nothing, none for
@@ -65,6 +68,12 @@ impl Candidate {
                 look.plan
             ),
         }
+    }
+
+    /// Bytes of a call that is looked at twice, or of any where none is.
+    pub(super) fn most_bytes(&self) -> usize {
+        let again = self.second_look.map_or(0.0, |look| look.bytes);
+        self.first_bytes + whole_bytes(again)
     }
 
     /// The metric's value, less being better: milliseconds of the slowest stage for throughput.

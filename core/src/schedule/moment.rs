@@ -66,6 +66,7 @@ impl Moment {
             sending_ms: 0.0,
             stage_ms: device_ms,
             bytes: 0,
+            first_bytes: 0,
             energy_mj: self.power.energy_mj(device_ms, 0.0, 0.0),
             accuracy_drop_pp: entry.accuracy_drop_pp,
             ready: true,
@@ -77,6 +78,7 @@ impl Moment {
         let c = &mut candidate;
         let correction = estimates.sizes.correction(&entry.plan);
         c.bytes = whole_bytes(entry.bytes * correction);
+        c.first_bytes = c.bytes;
         c.pack_ms =
             entry.reference.pack_ms * self.device_factor * estimates.coding.pack_correction(codec);
         c.network_ms = self.link.transfer_ms(c.bytes);
@@ -178,5 +180,93 @@ struct Stages {
 impl Stages {
     fn total_ms(&self) -> f64 {
         self.device_ms + self.pack_ms + self.network_ms + self.queue_ms + self.server_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::fixtures::manifest;
+    use crate::schedule::{Codec, Levels, LinkPrior, Plan, Precision, SecondLook, SpacePlan};
+
+    fn split(levels: u32) -> Plan {
+        Plan::Split {
+            cut: 1,
+            precision: Precision::Levels(Levels::new(levels).unwrap()),
+            codec: Codec::Zstd,
+        }
+    }
+
+    fn estimates(rate_bps: f64) -> Estimates {
+        let link = LinkPrior {
+            rtt_ms: 20.0,
+            rate_bps,
+        };
+        let mut estimates = Estimates::new(&manifest(), None, link, 2.0);
+        estimates.sizes.expect(&split(16), 2_000.0);
+        estimates.sizes.expect(&split(256), 6_000.0);
+        estimates
+    }
+
+    fn with_look(estimates: &Estimates, look: SecondLook, now: Instant) -> Candidate {
+        let row = SpacePlan {
+            second_look: Some(look),
+            ..SpacePlan::unmeasured(split(16))
+        };
+        let moment = estimates.at(now);
+        moment.candidate(&estimates.entry(&row), estimates, &[1])
+    }
+
+    #[track_caller]
+    fn assert_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+
+    #[test]
+    fn a_second_message_counts_for_its_share_of_the_calls() {
+        let (estimates, now) = (estimates(1e6), Instant::now());
+        let first = estimates.candidate(split(16), &[1], now);
+        let second = estimates.candidate(split(256), &[1], now);
+        let look = SecondLook::new(1.0, 0.25, split(256), 6_000.0);
+        let both = with_look(&estimates, look, now);
+        assert_near(both.server_ms, first.server_ms + 0.25 * second.server_ms);
+        assert_near(both.pack_ms, first.pack_ms + 0.25 * second.pack_ms);
+        assert_near(both.sending_ms, first.sending_ms + 0.25 * second.sending_ms);
+        assert_near(both.device_ms, first.device_ms);
+        assert_eq!((both.bytes, both.first_bytes), (3_500, 2_000));
+        assert_eq!(both.most_bytes(), 8_000);
+        assert_near(
+            both.total_ms,
+            both.device_ms + both.pack_ms + both.remote_ms(),
+        );
+        // One call in four takes as long as both.
+        assert!(
+            both.p95_ms > first.total_ms + second.remote_ms(),
+            "{both:?}"
+        );
+    }
+
+    #[test]
+    fn the_device_takes_as_long_as_behind_the_cut() {
+        let (estimates, now) = (estimates(1e6), Instant::now());
+        let first = estimates.candidate(split(16), &[1], now);
+        let both = with_look(
+            &estimates,
+            SecondLook::new(1.0, 0.5, Plan::Device, 0.0),
+            now,
+        );
+        let tail_ms = estimates.resume_ms(&split(16), now);
+        assert_near(both.device_ms, first.device_ms + 0.5 * tail_ms);
+        assert_near(both.total_ms, first.total_ms + 0.5 * tail_ms);
+        assert_near(both.network_ms, first.network_ms);
+        assert_eq!((both.bytes, both.most_bytes()), (first.bytes, 2_000));
+    }
+
+    #[test]
+    fn a_link_that_carries_nothing_leaves_no_nonsense() {
+        let (estimates, now) = (estimates(1e-3), Instant::now());
+        let look = SecondLook::new(1.0, 0.25, split(256), 6_000.0);
+        let both = with_look(&estimates, look, now);
+        assert!(!both.total_ms.is_nan() && !both.p95_ms.is_nan(), "{both:?}");
     }
 }

@@ -275,7 +275,7 @@ impl Planner {
         for entry in &self.entries {
             let candidate = moment.candidate(entry, &self.estimates, ready_cuts);
             // The one limit that is never broken, since each call alone might keep it.
-            if candidate.bytes as u64 > left && candidate.plan.uses_server() {
+            if candidate.most_bytes() as u64 > left && candidate.plan.uses_server() {
                 continue;
             }
             self.rated.push(Rated::new(candidate, limits));

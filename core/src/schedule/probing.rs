@@ -64,7 +64,7 @@ impl Probing {
         now: Instant,
     ) -> bool {
         let is_sent = chosen.plan.uses_server();
-        if is_sent && chosen.bytes >= MIN_RATE_BODY_BYTES {
+        if is_sent && chosen.first_bytes >= MIN_RATE_BODY_BYTES {
             self.silence = MIN_SILENCE;
             return false;
         }

@@ -179,12 +179,14 @@ fn pareto(mut plans: Vec<SpacePlan>, elements: usize) -> Vec<SpacePlan> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow, CodecBytes, Sent};
-    use crate::calibrate::{FlipRate, Judgement, Measure};
+    use crate::calibrate::{Doubt, FlipRate, Judgement, Measure};
     use crate::pack::Shaping;
     use crate::schedule::fixtures::manifest;
-    use crate::schedule::{Levels, Quantisation};
+    use crate::schedule::{Goal, Levels, Metric, Quantisation};
 
     fn within(max_drop_pp: f64) -> Objective {
         let mut objective = Objective::default();
@@ -291,6 +293,57 @@ mod tests {
             })
             .collect();
         assert_eq!(codecs, [Codec::Context, Codec::Lz4, Codec::Raw]);
+    }
+
+    #[test]
+    fn second_looks_begin_with_messages_of_their_own() {
+        let doubt = |share, max_drop_pp| Doubt {
+            lead: 1.0,
+            share,
+            flips_pp: 0.1,
+            max_drop_pp,
+        };
+        let rows = (1..3).flat_map(|cut| {
+            let with = |row: CalibrationRow, doubts: &[Doubt]| CalibrationRow {
+                doubts: doubts.to_vec(),
+                ..row
+            };
+            [
+                with(row(cut, 4, 9.0), &[doubt(0.1, 2.0), doubt(0.3, 0.9)]),
+                with(row(cut, 16, 3.0), &[doubt(0.1, 0.5)]),
+                row(cut, 256, 0.3),
+            ]
+        });
+        let mut manifest = manifest();
+        // Cut 1 is early, and behind cut 2 the device is soon done.
+        manifest.cuts[2].flops_before = 100_000_000;
+        manifest.cuts[2].flops_after = 20_000_000;
+        let table = table(rows.collect());
+        let looks = |metric: Metric| -> Vec<(usize, u32, bool)> {
+            let mut objective = within(1.0);
+            objective.goal = Goal::InOrder(vec![metric]);
+            let plans = calibrated_plans(&manifest, &table, &objective);
+            let all: HashSet<Plan> = plans.iter().map(|row| row.plan).collect();
+            assert_eq!(all.len(), plans.len(), "{plans:?}");
+            assert!(plans.iter().all(|row| row.accuracy_drop_pp <= Some(1.0)));
+            let looks = plans.iter().filter_map(|row| {
+                let look = row.second_look?;
+                match row.plan {
+                    Plan::Split {
+                        cut,
+                        precision: Precision::Levels(levels),
+                        ..
+                    } => Some((cut, levels.get(), look.plan == Plan::Device)),
+                    _ => None,
+                }
+            });
+            looks.collect()
+        };
+        let late = [(2, 16, true), (2, 4, true)];
+        let in_stream = [(1, 16, false)];
+        assert_eq!(looks(Metric::Throughput), [&in_stream[..], &late].concat());
+        let alone = [(1, 16, false), (1, 4, true)];
+        assert_eq!(looks(Metric::Latency), [&alone[..], &late].concat());
     }
 
     fn row(cut: usize, levels: u32, max_drop_pp: f64) -> CalibrationRow {

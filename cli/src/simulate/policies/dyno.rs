@@ -179,6 +179,7 @@ impl Dyno {
             head: None,
             resumed: None,
             request: Some(request),
+            looks_again: true,
         });
     }
 
@@ -228,6 +229,10 @@ impl Dyno {
 }
 
 impl Policy for Dyno {
+    fn looks_again(&self) -> bool {
+        true
+    }
+
     fn uplink(&self, _world: &World) -> Uplink {
         self.uplink.clone()
     }

@@ -7,4 +7,4 @@ mod rivals;
 
 pub(super) use dyno::Dyno;
 pub(super) use oracle::Oracle;
-pub(super) use rivals::{Fixed, PaperDyno, Rival};
+pub(super) use rivals::{Fixed, FixedOfSpace, PaperDyno, Rival};

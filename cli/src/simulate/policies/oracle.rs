@@ -2,7 +2,7 @@
 
 use dyno_core::schedule::{Candidate, Network, Objective, Plan, Power};
 
-use crate::simulate::call::{Call, Policy, follow};
+use crate::simulate::call::{Call, Outcome, Policy, follow};
 use crate::simulate::uplink::Uplink;
 use crate::simulate::world::World;
 
@@ -43,7 +43,27 @@ impl Oracle {
     }
 }
 
+impl Oracle {
+    /// What becomes of a call that follows the best plan.
+    pub(in crate::simulate) fn outcome(
+        &mut self,
+        world: &World,
+        uplink: &Uplink,
+        call: Call,
+    ) -> Option<Outcome> {
+        let plan = self.best(world, uplink, call)?.plan;
+        let sent_ms = call.start_ms + world.truth(&plan, call.photo).head_ms;
+        let mut opened = uplink.opened(sent_ms);
+        let followed = follow(world, &mut opened, plan, true, call, |_, _, _| None);
+        Some(followed.whole())
+    }
+}
+
 impl Policy for Oracle {
+    fn looks_again(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, world: &World, uplink: &mut Uplink, call: Call) -> Plan {
         let best = self.best(world, uplink, call);
         best.map_or(Plan::Device, |candidate| candidate.plan)
@@ -71,6 +91,7 @@ fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
     let compute_ms = mean(|c| c.device_ms + c.pack_ms);
     let (sending_ms, server_ms) = (mean(|c| c.sending_ms), mean(|c| c.server_ms));
     Candidate {
+        device_ms: mean(|c| c.device_ms),
         pack_ms: mean(|c| c.pack_ms),
         network_ms: mean(|c| c.network_ms),
         server_ms,
@@ -90,11 +111,12 @@ fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
 
 /// What a plan will cost, with the answer in doubt or not.
 fn one_case(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
-    let followed = follow(world, &mut uplink.clone(), plan, call, |_, _, _| None);
+    let followed = follow(world, &mut uplink.clone(), plan, true, call, |_, _, _| None);
     let outcome = followed.whole();
     let truth = world.truth(&plan, call.photo);
     let latency_ms = outcome.latency_ms();
-    let compute_ms = truth.head_ms + outcome.pack_ms;
+    let resumed_ms = outcome.resumed.map_or(0.0, |(_, _, ms)| ms);
+    let compute_ms = truth.head_ms + outcome.pack_ms + resumed_ms;
     let server_ms = outcome.server_ms();
     let remote_ms = latency_ms - compute_ms;
     let sending_ms = outcome.request.map_or(0.0, |request| {
@@ -103,7 +125,7 @@ fn one_case(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate
     let rate_bps = world.recent_rate_bps(call.start_ms);
     Candidate {
         plan,
-        device_ms: truth.head_ms,
+        device_ms: truth.head_ms + resumed_ms,
         pack_ms: outcome.pack_ms,
         network_ms: (remote_ms - server_ms).max(0.0),
         queue_ms: 0.0,
@@ -113,6 +135,7 @@ fn one_case(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate
         sending_ms,
         stage_ms: compute_ms.max(sending_ms).max(server_ms),
         bytes: outcome.bytes,
+        first_bytes: followed.first.bytes,
         energy_mj: Power::new(Network::default(), rate_bps).energy_mj(
             compute_ms,
             sending_ms,

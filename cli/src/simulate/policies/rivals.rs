@@ -17,6 +17,20 @@ impl Policy for Fixed {
     }
 }
 
+/// One plan of `DynO`'s space for ever, with the second look that it has there.
+#[derive(Debug)]
+pub(in crate::simulate) struct FixedOfSpace(pub(in crate::simulate) Plan);
+
+impl Policy for FixedOfSpace {
+    fn looks_again(&self) -> bool {
+        true
+    }
+
+    fn decide(&mut self, _world: &World, _uplink: &mut Uplink, _call: Call) -> Plan {
+        self.0
+    }
+}
+
 /// The plan of least latency at the rate of the last second: Neurosurgeon (Kang et al., ASPLOS 2017)
 /// over fp32 activations, JALAD (Li et al., ICPADS 2018) over cuts and bits.
 #[derive(Debug)]
