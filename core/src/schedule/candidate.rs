@@ -26,6 +26,8 @@ pub struct Candidate {
     pub total_ms: f64,
     /// What 95 of 100 calls take at most.
     pub p95_ms: f64,
+    /// All of it in a call that is looked at twice; `total_ms` where none is.
+    pub twice_ms: f64,
     /// For how long its bytes keep the uplink busy.
     pub sending_ms: f64,
     /// The slowest of device, uplink and server: a stream runs one frame in this time.
@@ -68,6 +70,14 @@ impl Candidate {
                 look.plan
             ),
         }
+    }
+
+    /// What its second looks add on the mean to the time between two frames of a stream that takes answers in the order
+    /// of its `room` frames under way, one every `frame_ms`: those behind a frame that is looked at twice wait for it.
+    pub(super) fn stall_ms(&self, room: usize, frame_ms: f64) -> f64 {
+        let longer_ms = self.twice_ms - room as f64 * frame_ms;
+        self.second_look
+            .map_or(0.0, |look| look.share * longer_ms.max(0.0))
     }
 
     /// Bytes of a call that is looked at twice, or of any where none is.

@@ -142,7 +142,7 @@ impl<'a> Pair<'a> {
         } else {
             (b, a)
         };
-        let (_, stage_ms) = shares(&stages_ms(heavy), &stages_ms(light));
+        let (share, stage_ms) = shares(&stages_ms(heavy), &stages_ms(light));
         let mut pair = Self {
             heavy,
             light,
@@ -154,7 +154,9 @@ impl<'a> Pair<'a> {
         if light.plan.uses_server() {
             frame_ms = frame_ms.max(way_ms / MAX_BURST_FRAMES);
         }
-        pair.frame_ms = frame_ms;
+        let stalls_ms =
+            share * heavy.stall_ms(room, frame_ms) + (1.0 - share) * light.stall_ms(room, frame_ms);
+        pair.frame_ms = frame_ms + stalls_ms;
         pair
     }
 

@@ -63,6 +63,7 @@ impl Moment {
             server_ms: 0.0,
             total_ms: device_ms,
             p95_ms: device_ms * self.device_p95_factor,
+            twice_ms: device_ms,
             sending_ms: 0.0,
             stage_ms: device_ms,
             bytes: 0,
@@ -92,6 +93,7 @@ impl Moment {
         c.total_ms = device_ms + c.pack_ms + c.remote_ms();
         c.sending_ms = self.link.sending_ms(c.bytes);
         c.p95_ms = c.total_ms + self.off_ms(device_ms + c.pack_ms, c.network_ms);
+        c.twice_ms = c.total_ms;
         if let Some(again) = &entry.again {
             self.look_again(c, again, entry.tail_ms, estimates);
         }
@@ -156,6 +158,7 @@ impl Moment {
             p95_ms: both_ms + off_ms,
         };
         c.p95_ms = Spread::p95_of_either(once, twice, share);
+        c.twice_ms = both_ms;
         c.total_ms += share * more.total_ms();
         c.device_ms += share * more.device_ms;
         c.pack_ms += share * more.pack_ms;
@@ -239,7 +242,10 @@ mod tests {
             both.total_ms,
             both.device_ms + both.pack_ms + both.remote_ms(),
         );
-        // One call in four takes as long as both.
+        // One call in four takes as long as both, and frames behind it wait.
+        assert!(both.twice_ms > both.total_ms, "{both:?}");
+        assert_near(both.stall_ms(8, both.twice_ms / 8.0), 0.0);
+        assert_near(both.stall_ms(8, both.twice_ms / 16.0), both.twice_ms / 8.0);
         assert!(
             both.p95_ms > first.total_ms + second.remote_ms(),
             "{both:?}"

@@ -31,6 +31,8 @@ pub struct Planner {
     current: Option<Plan>,
     /// The two plans that the last stream's frames followed by turns.
     current_mix: Option<(Plan, Plan)>,
+    /// Most frames under way of the stream that a decision is for.
+    room: Option<usize>,
     /// Room for the candidates of a decision, kept from one to the next.
     rated: Vec<Rated>,
 }
@@ -76,6 +78,7 @@ impl Planner {
             estimates,
             current: None,
             current_mix: None,
+            room: None,
         }
     }
 
@@ -133,7 +136,9 @@ impl Planner {
         may: impl Fn(&Plan) -> bool,
         now: Instant,
     ) -> (Choice, Overlap) {
+        self.room = Some(room);
         let mut choice = self.choose(ready_cuts, now);
+        self.room = None;
         let device = self.rated_plan(Plan::Device);
         if !self.objective.is_for_speed() || !choice.within_limits {
             self.current_mix = None;
@@ -273,7 +278,10 @@ impl Planner {
         let left = left_of_day(&self.estimates, limits, now);
         self.rated.clear();
         for entry in &self.entries {
-            let candidate = moment.candidate(entry, &self.estimates, ready_cuts);
+            let mut candidate = moment.candidate(entry, &self.estimates, ready_cuts);
+            if let Some(room) = self.room {
+                candidate.stage_ms += candidate.stall_ms(room, candidate.stage_ms);
+            }
             // The one limit that is never broken, since each call alone might keep it.
             if candidate.most_bytes() as u64 > left && candidate.plan.uses_server() {
                 continue;
