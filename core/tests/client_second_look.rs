@@ -260,7 +260,8 @@ async fn where_the_second_request_and_the_device_fail_the_first_answer_stays() {
         said.contains("in doubt") && said.contains("the server says"),
         "{said}"
     );
-    assert_eq!(inference.times.server_ms, 3.25, "the first one's alone");
+    let server_ms = inference.times.server_ms;
+    assert!((server_ms - 3.25).abs() < 1e-9, "the first one's alone: {server_ms}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,7 +276,7 @@ async fn a_server_that_is_left_alone_meanwhile_is_not_asked_again() {
     let call = infer();
     first_request_arrives(&server).await;
     tokio::time::sleep(Duration::from_millis(6)).await;
-    server.set(Behaviour::Full(Duration::from_secs(60)));
+    server.set(Behaviour::Full(Duration::from_mins(1)));
     let other = infer().await.unwrap().unwrap();
     assert_eq!(other.fallback.unwrap().kind, ErrorKind::Overloaded);
     server.set(Behaviour::Answers);
