@@ -261,7 +261,10 @@ async fn where_the_second_request_and_the_device_fail_the_first_answer_stays() {
         "{said}"
     );
     let server_ms = inference.times.server_ms;
-    assert!((server_ms - 3.25).abs() < 1e-9, "the first one's alone: {server_ms}");
+    assert!(
+        (server_ms - 3.25).abs() < 1e-9,
+        "the first one's alone: {server_ms}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
