@@ -308,19 +308,7 @@ fn fineness(sent: Sent) -> Option<((Option<Quantisation>, &'static str), u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibrate::FlipRate;
-    use crate::schedule::fixtures::manifest;
-
-    fn flips(max_pp: f64) -> Judgement {
-        let rate = FlipRate {
-            seen: 1,
-            images: 100,
-            estimate: max_pp / 200.0,
-            lower: 0.0,
-            upper: max_pp / 100.0,
-        };
-        Judgement::of_flips(&rate, None)
-    }
+    use crate::schedule::fixtures::{flips, manifest, table};
 
     fn row(cut: usize, levels: Option<u32>, bytes: f64, max_pp: f64) -> CalibrationRow {
         let precision = levels.map_or(Precision::Raw, |l| {
@@ -350,17 +338,6 @@ mod tests {
                 p95: 9,
             }],
             ..row(0, None, 1.0, max_pp)
-        }
-    }
-
-    fn table(rows: Vec<CalibrationRow>) -> Calibration {
-        Calibration {
-            format: CALIBRATION_FORMAT,
-            images: 100,
-            with_truth: 0,
-            measure: Measure::Agreement,
-            shaping: Shaping::default(),
-            rows,
         }
     }
 

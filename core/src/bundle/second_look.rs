@@ -142,21 +142,13 @@ fn are_alike(first: Sent, then: &Allowed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::CALIBRATION_FORMAT;
     use crate::bundle::calibration::CodecBytes;
-    use crate::calibrate::{Doubt, FlipRate, Judgement, Measure};
-    use crate::pack::Shaping;
+    use crate::calibrate::Doubt;
+    use crate::schedule::fixtures::{flips, table};
     use crate::schedule::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 
     /// Flips in percentage points with nothing in doubt, and with each share of the answers.
     fn row(levels: u32, bytes: f64, max_pp: f64, doubts: &[(f64, f64)]) -> CalibrationRow {
-        let rate = FlipRate {
-            seen: 1,
-            images: 100,
-            estimate: max_pp / 200.0,
-            lower: 0.0,
-            upper: max_pp / 100.0,
-        };
         let doubt = |&(share, max_drop_pp): &(f64, f64)| Doubt {
             lead: 10.0 * share,
             share,
@@ -173,7 +165,7 @@ mod tests {
                 mean: bytes,
                 p95: 2000,
             }],
-            fidelity: Judgement::of_flips(&rate, None),
+            fidelity: flips(max_pp),
             doubts: doubts.iter().map(doubt).collect(),
         }
     }
@@ -185,17 +177,6 @@ mod tests {
         row.sent = Sent::Photo(codec);
         row.bytes[0].codec = codec.to_string();
         row
-    }
-
-    fn table(rows: Vec<CalibrationRow>) -> Calibration {
-        Calibration {
-            format: CALIBRATION_FORMAT,
-            images: 100,
-            with_truth: 0,
-            measure: Measure::Agreement,
-            shaping: Shaping::default(),
-            rows,
-        }
     }
 
     fn levels(allowed: &Allowed) -> u32 {

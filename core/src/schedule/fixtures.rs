@@ -1,6 +1,11 @@
 //! A small bundle for the tests of estimates and plans.
 
-use crate::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
+use crate::bundle::{
+    BUNDLE_FORMAT, BundleHash, CALIBRATION_FORMAT, Calibration, CalibrationRow, Cut, Manifest,
+    Provenance,
+};
+use crate::calibrate::{FlipRate, Judgement, Measure};
+use crate::pack::Shaping;
 use crate::pixels::{Colour, Fit, Layout, Preprocess};
 use crate::{ElementType, TensorSpec};
 
@@ -48,4 +53,28 @@ pub(crate) fn manifest() -> Manifest {
         files: Vec::new(),
         provenance: Provenance::default(),
     }
+}
+
+/// A table of `rows` that 100 photos were measured for.
+pub(crate) fn table(rows: Vec<CalibrationRow>) -> Calibration {
+    Calibration {
+        format: CALIBRATION_FORMAT,
+        images: 100,
+        with_truth: 0,
+        measure: Measure::Agreement,
+        shaping: Shaping::default(),
+        rows,
+    }
+}
+
+/// At most so many percentage points of the answers of 100 photos change.
+pub(crate) fn flips(max_pp: f64) -> Judgement {
+    let rate = FlipRate {
+        seen: 1,
+        images: 100,
+        estimate: max_pp / 200.0,
+        lower: 0.0,
+        upper: max_pp / 100.0,
+    };
+    Judgement::of_flips(&rate, None)
 }

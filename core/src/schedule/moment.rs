@@ -107,6 +107,7 @@ impl Moment {
         c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
         candidate
     }
+
     /// What 95 of 100 calls take more than the mean, in milliseconds. Stages that are late independently of each
     /// other are rarely late together.
     fn off_ms(&self, device_ms: f64, network_ms: f64) -> f64 {
@@ -266,6 +267,19 @@ mod tests {
         assert_near(both.total_ms, first.total_ms + 0.5 * tail_ms);
         assert_near(both.network_ms, first.network_ms);
         assert_eq!((both.bytes, both.most_bytes()), (first.bytes, 2_000));
+    }
+
+    #[test]
+    fn photos_that_are_harder_than_expected_are_sent_finely_at_once() {
+        let (mut estimates, now) = (estimates(1e6), Instant::now());
+        let look = SecondLook::new(1.0, 0.25, split(256), 6_000.0);
+        let fine_ms = estimates.candidate(split(256), &[1], now).total_ms;
+        assert!(with_look(&estimates, look, now).total_ms < fine_ms);
+        for _ in 0..100 {
+            estimates.doubts.fade();
+            estimates.doubts.observe(look.share, true);
+        }
+        assert!(with_look(&estimates, look, now).total_ms > fine_ms);
     }
 
     #[test]

@@ -31,8 +31,6 @@ pub struct Planner {
     current: Option<Plan>,
     /// The two plans that the last stream's frames followed by turns.
     current_mix: Option<(Plan, Plan)>,
-    /// Most frames under way of the stream that a decision is for.
-    room: Option<usize>,
     /// Room for the candidates of a decision, kept from one to the next.
     rated: Vec<Rated>,
 }
@@ -78,7 +76,6 @@ impl Planner {
             estimates,
             current: None,
             current_mix: None,
-            room: None,
         }
     }
 
@@ -100,8 +97,13 @@ impl Planner {
 
     /// The plan for an inference that starts at `now`.
     pub fn choose(&mut self, ready_cuts: &[usize], now: Instant) -> Choice {
+        self.choose_for(None, ready_cuts, now)
+    }
+
+    /// The same for a frame of a stream with at most `room` frames under way, or for a call by itself.
+    fn choose_for(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) -> Choice {
         self.estimates.begins(now);
-        let best = self.best(ready_cuts, now);
+        let best = self.best(room, ready_cuts, now);
         let runnable = match best {
             Some(best) if best.candidate.ready => Some(best),
             _ => best_of(&mut self.rated, &self.objective, |c| c.ready).or(best),
@@ -136,9 +138,7 @@ impl Planner {
         may: impl Fn(&Plan) -> bool,
         now: Instant,
     ) -> (Choice, Overlap) {
-        self.room = Some(room);
-        let mut choice = self.choose(ready_cuts, now);
-        self.room = None;
+        let mut choice = self.choose_for(Some(room), ready_cuts, now);
         let device = self.rated_plan(Plan::Device);
         if !self.objective.is_for_speed() || !choice.within_limits {
             self.current_mix = None;
@@ -219,7 +219,7 @@ impl Planner {
 
     /// The plan that would be chosen for a call at `now`, where none begins. Changes nothing.
     pub fn would_choose(&mut self, ready_cuts: &[usize], now: Instant) -> Plan {
-        let best = self.best(ready_cuts, now);
+        let best = self.best(None, ready_cuts, now);
         best.map_or(Plan::Device, |best| best.candidate.plan)
     }
 
@@ -231,14 +231,14 @@ impl Planner {
         now: Instant,
     ) -> Option<Plan> {
         let as_it_is = std::mem::replace(&mut self.estimates.link, link);
-        let best = self.best(ready_cuts, now);
+        let best = self.best(None, ready_cuts, now);
         self.estimates.link = as_it_is;
         best.map(|best| best.candidate.plan)
     }
 
     /// Rates every plan; the best, or the current one if it is close.
-    fn best(&mut self, ready_cuts: &[usize], now: Instant) -> Option<Rated> {
-        self.rate(ready_cuts, now);
+    fn best(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) -> Option<Rated> {
+        self.rate(room, ready_cuts, now);
         let best = best_of(&mut self.rated, &self.objective, |_| true);
         keep_or_replace(&self.rated, &self.objective, self.current, best)
     }
@@ -246,7 +246,7 @@ impl Planner {
     /// Every candidate, the best under the objective first, with its excess over the limits.
     pub(super) fn ranking(&self, ready_cuts: &[usize], now: Instant) -> Vec<(Candidate, f64)> {
         let mut rest = self.clone();
-        rest.rate(ready_cuts, now);
+        rest.rate(None, ready_cuts, now);
         let mut ranking = Vec::with_capacity(rest.rated.len());
         while let Some(best) = best_of(&mut rest.rated, &rest.objective, |_| true) {
             let is_best = |rated: &Rated| rated.candidate.plan == best.candidate.plan;
@@ -271,15 +271,15 @@ impl Planner {
         &mut self.estimates
     }
 
-    /// Fills `rated` with what may be chosen at `now`.
-    fn rate(&mut self, ready_cuts: &[usize], now: Instant) {
+    /// Fills `rated` with what may be chosen at `now`; in a stream of so much `room` frames wait behind second looks.
+    fn rate(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) {
         let moment = self.estimates.at(now);
         let limits = &self.objective.limits;
         let left = left_of_day(&self.estimates, limits, now);
         self.rated.clear();
         for entry in &self.entries {
             let mut candidate = moment.candidate(entry, &self.estimates, ready_cuts);
-            if let Some(room) = self.room {
+            if let Some(room) = room {
                 candidate.stage_ms += candidate.stall_ms(room, candidate.stage_ms);
             }
             // The one limit that is never broken, since each call alone might keep it.

@@ -67,8 +67,6 @@ const PRIOR: f64 = 20.0;
 /// What an answer counts after each later call, also after one that followed another plan: chance must not keep the
 /// planner from second looks for good.
 const MEMORY: f64 = 0.995;
-/// No more answers than this are ever in doubt.
-const ALL: f64 = 1.0;
 
 impl Doubts {
     pub(super) const fn new() -> Self {
@@ -90,11 +88,7 @@ impl Doubts {
         self.seen *= MEMORY;
     }
 
-    /// The share of calls that is in doubt where calibration expects `share`.
-    pub fn share(&self, share: f64) -> f64 {
-        (share * self.factor()).min(ALL)
-    }
-
+    /// How many times as many.
     pub(super) fn factor(&self) -> f64 {
         (PRIOR + self.seen) / (PRIOR + self.expected)
     }
@@ -130,13 +124,12 @@ mod tests {
     #[test]
     fn more_doubts_than_expected_are_expected_again() {
         let mut doubts = Doubts::new();
-        assert!((doubts.share(0.1) - 0.1).abs() < 1e-9);
+        assert!((doubts.factor() - 1.0).abs() < 1e-9);
         for call in 0..300 {
             doubts.fade();
             doubts.observe(0.1, call % 2 == 0);
         }
-        assert!((0.25..=0.5).contains(&doubts.share(0.1)), "{doubts:?}");
-        assert!(doubts.share(0.9) <= 1.0);
+        assert!((2.5..=5.0).contains(&doubts.factor()), "{doubts:?}");
         // Calls that have no second look say nothing of them.
         for _ in 0..1_000 {
             doubts.fade();

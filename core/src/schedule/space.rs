@@ -182,27 +182,15 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::bundle::{CALIBRATION_FORMAT, CalibrationRow, CodecBytes, Sent};
-    use crate::calibrate::{Doubt, FlipRate, Judgement, Measure};
-    use crate::pack::Shaping;
-    use crate::schedule::fixtures::manifest;
+    use crate::bundle::{CalibrationRow, CodecBytes, Sent};
+    use crate::calibrate::Doubt;
+    use crate::schedule::fixtures::{flips, manifest, table};
     use crate::schedule::{Goal, Levels, Metric, Quantisation};
 
     fn within(max_drop_pp: f64) -> Objective {
         let mut objective = Objective::default();
         objective.limits.accuracy_drop_pp = Some(max_drop_pp);
         objective
-    }
-
-    fn table(rows: Vec<CalibrationRow>) -> Calibration {
-        Calibration {
-            format: CALIBRATION_FORMAT,
-            images: 100,
-            with_truth: 0,
-            measure: Measure::Agreement,
-            shaping: Shaping::default(),
-            rows,
-        }
     }
 
     #[test]
@@ -347,13 +335,6 @@ mod tests {
     }
 
     fn row(cut: usize, levels: u32, max_drop_pp: f64) -> CalibrationRow {
-        let rate = FlipRate {
-            seen: 0,
-            images: 100,
-            estimate: 0.0,
-            lower: 0.0,
-            upper: max_drop_pp / 100.0,
-        };
         CalibrationRow {
             cut,
             sent: Sent::Packed(
@@ -366,7 +347,7 @@ mod tests {
                 mean: 10.0 * f64::from(levels),
                 p95: 1,
             }],
-            fidelity: Judgement::of_flips(&rate, None),
+            fidelity: flips(max_drop_pp),
             doubts: Vec::new(),
         }
     }

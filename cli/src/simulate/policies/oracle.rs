@@ -6,6 +6,9 @@ use crate::simulate::call::{Call, Outcome, Policy, follow};
 use crate::simulate::uplink::Uplink;
 use crate::simulate::world::World;
 
+/// Calls that a limit of the latency lets be late.
+const LATE_SHARE: f64 = 0.05;
+
 /// Runs every plan in its mind, and follows the best.
 #[derive(Debug)]
 pub(in crate::simulate) struct Oracle {
@@ -33,17 +36,12 @@ impl Oracle {
     ) -> Option<Candidate> {
         self.candidates.clear();
         for &plan in &self.plans {
-            // Whoever stays with a plan finds the connection open but for the first time: an oracle
-            // that looks one call ahead would never open it.
-            let sent_ms = call.start_ms + world.truth(&plan, call.photo).head_ms;
-            let opened = uplink.opened(sent_ms);
+            let opened = opened(world, uplink, plan, call);
             self.candidates.push(truly(world, &opened, plan, call));
         }
         self.objective.best_of(&self.candidates).copied()
     }
-}
 
-impl Oracle {
     /// What becomes of a call that follows the best plan.
     pub(in crate::simulate) fn outcome(
         &mut self,
@@ -52,8 +50,7 @@ impl Oracle {
         call: Call,
     ) -> Option<Outcome> {
         let plan = self.best(world, uplink, call)?.plan;
-        let sent_ms = call.start_ms + world.truth(&plan, call.photo).head_ms;
-        let mut opened = uplink.opened(sent_ms);
+        let mut opened = opened(world, uplink, plan, call);
         let followed = follow(world, &mut opened, plan, true, call, |_, _, _| None);
         Some(followed.whole())
     }
@@ -68,6 +65,12 @@ impl Policy for Oracle {
         let best = self.best(world, uplink, call);
         best.map_or(Plan::Device, |candidate| candidate.plan)
     }
+}
+
+/// Whoever stays with a plan finds the connection open but for the first time: an oracle that looks one call ahead
+/// would never open it.
+fn opened(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Uplink {
+    uplink.opened(call.start_ms + world.truth(&plan, call.photo).head_ms)
 }
 
 /// What a plan will cost. Whether an answer will be in doubt nobody knows before it is there: what either case costs
@@ -97,7 +100,7 @@ fn truly(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate {
         server_ms,
         total_ms: mean(|c| c.total_ms),
         twice_ms: doubted.total_ms,
-        p95_ms: if look.share > 0.05 {
+        p95_ms: if look.share > LATE_SHARE {
             doubted.p95_ms
         } else {
             clear.p95_ms
