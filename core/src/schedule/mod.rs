@@ -16,6 +16,7 @@ mod moment;
 mod network;
 mod objective;
 mod overlap;
+mod partners;
 mod patience;
 pub mod plan;
 mod planner;

@@ -14,7 +14,7 @@ pub const DEFAULT_MAX_ACCURACY_DROP_PP: f64 = 1.0;
 /// Latency that the default objective keeps: what people take for immediate (Nielsen 1993, ch. 5).
 pub const DEFAULT_MAX_LATENCY_MS: f64 = 100.0;
 /// Most goals of one objective.
-const MAX_GOALS: usize = 5;
+pub(super) const MAX_GOALS: usize = 5;
 
 /// What can be optimised. Each has one sensible direction: throughput up, all others down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::candidate::Candidate;
 use super::cost::{Entry, Estimates};
 use super::link::Link;
-use super::mix::{Mix, alone_ms, best_mix};
+use super::mix::{Mix, alone_ms};
 use super::objective::{Goal, Limits, Metric, Objective};
 use super::overlap::Overlap;
+use super::partners::{Partners, Search};
 use super::patience::Patience;
 use super::plan::Plan;
 use super::rank::{Rated, best_of, weighted};
@@ -33,6 +34,8 @@ pub struct Planner {
     current_mix: Option<(Plan, Plan)>,
     /// Room for the candidates of a decision, kept from one to the next.
     rated: Vec<Rated>,
+    /// The same for those of a stream.
+    partners: Partners,
 }
 
 /// What a planner chose.
@@ -69,9 +72,12 @@ impl Planner {
         if entries.is_empty() {
             entries.push(estimates.entry(&SpacePlan::unmeasured(Plan::Device)));
         }
+        // As plan spaces are made; two plans of a stream are looked for among those of one cut.
+        entries.sort_by_key(|entry| entry.plan.inner_cut());
         Self {
             objective,
             rated: Vec::with_capacity(entries.len()),
+            partners: Partners::with_capacity(entries.len()),
             entries,
             estimates,
             current: None,
@@ -106,7 +112,7 @@ impl Planner {
         let best = self.best(room, ready_cuts, now);
         let runnable = match best {
             Some(best) if best.candidate.ready => Some(best),
-            _ => best_of(&mut self.rated, &self.objective, |c| c.ready).or(best),
+            _ => best_of(&self.rated, &self.objective, |c| c.ready).or(best),
         };
         let (Some(best), Some(runnable)) = (best, runnable) else {
             // Never: a planner has a plan, if only the device.
@@ -147,11 +153,23 @@ impl Planner {
             return (choice, overlap);
         }
         let is_mixed = self.current_mix.is_some();
-        let any = best_mix(&self.rated, &choice.best, room, is_mixed, |c| may(&c.plan));
+        self.partners.gather(&self.rated, room, &may);
+        let all = Search {
+            rated: &self.rated,
+            best: &choice.best,
+            may_best: may(&choice.best.plan),
+            room,
+            is_mixed,
+            only_ready: false,
+        };
+        let any = self.partners.best_two(&all);
         let mix = match any {
             Some(mix) if mix.is_ready() => any,
-            _ => best_mix(&self.rated, &choice.runnable, room, is_mixed, |c| {
-                c.ready && may(&c.plan)
+            _ => self.partners.best_two(&Search {
+                best: &choice.runnable,
+                may_best: choice.runnable.ready && may(&choice.runnable.plan),
+                only_ready: true,
+                ..all
             }),
         };
         let mix = mix.map(|mix| self.keep_or_replace_mix(&mix, room, &may));
@@ -239,7 +257,7 @@ impl Planner {
     /// Rates every plan; the best, or the current one if it is close.
     fn best(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) -> Option<Rated> {
         self.rate(room, ready_cuts, now);
-        let best = best_of(&mut self.rated, &self.objective, |_| true);
+        let best = best_of(&self.rated, &self.objective, |_| true);
         keep_or_replace(&self.rated, &self.objective, self.current, best)
     }
 
@@ -248,7 +266,7 @@ impl Planner {
         let mut rest = self.clone();
         rest.rate(None, ready_cuts, now);
         let mut ranking = Vec::with_capacity(rest.rated.len());
-        while let Some(best) = best_of(&mut rest.rated, &rest.objective, |_| true) {
+        while let Some(best) = best_of(&rest.rated, &rest.objective, |_| true) {
             let is_best = |rated: &Rated| rated.candidate.plan == best.candidate.plan;
             rest.rated.retain(|rated| !is_best(rated));
             ranking.push((best.candidate, best.excess));

@@ -1,7 +1,7 @@
 //! The order of candidates under an objective: limits first, then what is optimised.
 
 use super::candidate::Candidate;
-use super::objective::{Goal, Limits, Metric, Objective};
+use super::objective::{Goal, Limits, MAX_GOALS, Metric, Objective};
 use super::spread::Spread;
 
 /// A plan within this share of the best in one metric is its equal, and the next metric decides.
@@ -11,8 +11,8 @@ impl Objective {
     /// The best of some candidates; if none keeps the limits, the one that breaks them least.
     pub fn best_of<'a>(&self, candidates: &'a [Candidate]) -> Option<&'a Candidate> {
         let rate = |candidate: &Candidate| Rated::new(*candidate, &self.limits);
-        let mut rated: Vec<Rated> = candidates.iter().map(rate).collect();
-        let best = best_of(&mut rated, self, |_| true)?.candidate;
+        let rated: Vec<Rated> = candidates.iter().map(rate).collect();
+        let best = best_of(&rated, self, |_| true)?.candidate;
         candidates.iter().find(|candidate| **candidate == best)
     }
 
@@ -28,8 +28,6 @@ pub(super) struct Rated {
     pub(super) candidate: Candidate,
     /// How far it breaks the limits: the sum of what it takes too much of each, as shares.
     pub(super) excess: f64,
-    /// Still among the best of what has been looked at.
-    open: bool,
 }
 
 impl Rated {
@@ -37,7 +35,6 @@ impl Rated {
         Self {
             candidate,
             excess: excess(&candidate, limits),
-            open: true,
         }
     }
 }
@@ -83,44 +80,42 @@ fn late_share(candidate: &Candidate, limit_ms: f64) -> f64 {
     spread.share_above(limit_ms)
 }
 
-/// The best of the candidates that `may` be chosen.
+/// The best of the candidates that `may` be chosen. Each row is looked at once for the limits, for each metric, and for
+/// what is left: what is rated is larger than the nearest cache.
 pub(super) fn best_of(
-    rated: &mut [Rated],
+    rated: &[Rated],
     objective: &Objective,
     may: impl Fn(&Candidate) -> bool,
 ) -> Option<Rated> {
-    let mut least_excess = f64::INFINITY;
-    for rated in rated.iter_mut() {
-        rated.open = may(&rated.candidate);
-        if rated.open {
-            least_excess = least_excess.min(rated.excess);
-        }
-    }
-    keep_open(rated, least_excess, |rated| rated.excess);
+    let allowed = || rated.iter().filter(|rated| may(&rated.candidate));
+    let excess = equal_to_least(allowed().map(|rated| rated.excess));
+    let least_bad = || allowed().filter(|rated| rated.excess <= excess);
     match &objective.goal {
         Goal::InOrder(metrics) => {
-            for &metric in metrics {
-                let cost = |rated: &Rated| rated.candidate.cost(metric);
-                let open = rated.iter().filter(|rated| rated.open);
-                let least = open.map(cost).fold(f64::INFINITY, f64::min);
-                keep_open(rated, least, cost);
+            let mut costs = [f64::INFINITY; MAX_GOALS];
+            // Those that equal the best in the first `decided` metrics.
+            let open = |costs: [f64; MAX_GOALS], decided: usize| {
+                let all = metrics.iter().zip(costs).take(decided);
+                least_bad().filter(move |rated| {
+                    let mut all = all.clone();
+                    all.all(|(&metric, cost)| rated.candidate.cost(metric) <= cost)
+                })
+            };
+            for (i, &metric) in metrics.iter().enumerate().take(MAX_GOALS) {
+                costs[i] = equal_to_least(open(costs, i).map(|rated| rated.candidate.cost(metric)));
             }
             // Equal in what was asked for: the faster one.
-            let open = rated.iter().filter(|rated| rated.open);
-            first_least(open, |rated| rated.candidate.total_ms)
+            first_least(open(costs, metrics.len()), |rated| rated.candidate.total_ms)
         }
         Goal::Weighted(weights) => {
-            let open = rated.iter().filter(|rated| rated.open);
-            first_least(open, |rated| weighted(&rated.candidate, weights))
+            first_least(least_bad(), |rated| weighted(&rated.candidate, weights))
         }
     }
 }
 
-/// Closes what is not within [`EQUAL`] of the least.
-fn keep_open(rated: &mut [Rated], least: f64, cost: impl Fn(&Rated) -> f64) {
-    for rated in rated.iter_mut().filter(|rated| rated.open) {
-        rated.open = cost(rated) <= least * (1.0 + EQUAL);
-    }
+/// What equals the least of some costs at most.
+fn equal_to_least(costs: impl Iterator<Item = f64>) -> f64 {
+    costs.fold(f64::INFINITY, f64::min) * (1.0 + EQUAL)
 }
 
 /// The first of the least.

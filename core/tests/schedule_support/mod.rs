@@ -10,11 +10,12 @@
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Profile, Provenance};
 use dyno_core::pixels::{Colour, Fit, Layout, Preprocess};
 use dyno_core::schedule::{
-    Codec, Estimates, Levels, LinkPrior, Objective, PhotoCodec, Plan, Planner, Precision, SpacePlan,
+    Codec, Estimates, Levels, LinkPrior, Objective, PhotoCodec, Plan, Planner, Precision,
+    SecondLook, SpacePlan,
 };
 use dyno_core::{ElementType, TensorSpec};
 
-/// Plans among which it chooses: the device, the photo, and five ways at each of 96 inner cuts.
+/// Plans among which it chooses: the device, the photo, and five ways at each of 96 inner cuts, two of which have second looks.
 pub const PLANS: usize = 482;
 const LAST_CUT: usize = 97;
 
@@ -36,16 +37,24 @@ pub fn planner(objective: Objective) -> Planner {
         (256, Codec::Raw),
     ];
     let splits = (1..LAST_CUT).flat_map(|cut| {
-        ways.map(|(levels, codec)| Plan::Split {
+        let plans = ways.map(|(levels, codec)| Plan::Split {
             cut,
             precision: Precision::Levels(Levels::new(levels).unwrap()),
             codec,
-        })
+        });
+        let mut rows = plans.map(SpacePlan::unmeasured);
+        let finer = plans[2];
+        let bytes = estimates.sizes.bytes(&finer) as f64;
+        // The coarsest is sent again more finely, the next one is finished by the device.
+        rows[0].second_look = Some(SecondLook::new(1.0, 0.15, finer, bytes));
+        rows[1].second_look = Some(SecondLook::new(0.5, 0.3, Plan::Device, 0.0));
+        rows
     });
-    let plans: Vec<SpacePlan> = [Plan::Device, Plan::Photo(PhotoCodec::Jpeg(90))]
+    let whole = [Plan::Device, Plan::Photo(PhotoCodec::Jpeg(90))];
+    let plans: Vec<SpacePlan> = whole
+        .map(SpacePlan::unmeasured)
         .into_iter()
         .chain(splits)
-        .map(SpacePlan::unmeasured)
         .collect();
     assert_eq!(plans.len(), PLANS);
     Planner::new(&plans, estimates, objective)
