@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -37,6 +38,9 @@ use crate::tls::Tls;
 
 /// Streams a connection may have open: a phone needs fewer than ten, a proxy shares one among many.
 const MAX_STREAMS: u32 = 100;
+/// Bytes of one answer that HTTP/2 keeps for a client that has no room for them now. They count as sent: a drain does not wait
+/// for them.
+const MAX_SENT_AHEAD: usize = 64 << 10;
 /// Bytes of a request's headers.
 const MAX_HEADER_LIST: u32 = 16 << 10;
 /// Smallest receive window of a stream; the largest activation fits if it is not above
@@ -278,10 +282,12 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
+    let is_refused = AtomicBool::new(false);
     let preface = async {
         let other = read_preface(&mut reader).await?;
         if other.is_some() && !shared.http1 {
             shared.metrics.refused(Refusal::NotHttp2);
+            is_refused.store(true, Ordering::Relaxed);
             writer.write_all(HTTP2_ONLY).await?;
             writer.shutdown().await?;
             // Closing on unread bytes would reset the connection, and the words with it.
@@ -293,7 +299,12 @@ where
     };
     let other = tokio::select! {
         read = preface => read?,
-        () = patience => return Err(timed_out(&shared.metrics)),
+        // It stays although it was told off: that is one refusal.
+        () = patience => return Err(if is_refused.load(Ordering::Relaxed) {
+            std::io::ErrorKind::TimedOut.into()
+        } else {
+            timed_out(&shared.metrics)
+        }),
     };
     let _counted = shared.metrics.connection();
     if let Some(begun) = other {
@@ -366,6 +377,7 @@ fn http(requests: Tracked, stream_window: u32) -> http2::Builder<Tracked> {
     http.timer(TokioTimer::new())
         .initial_stream_window_size(stream_window)
         .initial_connection_window_size(stream_window * STREAMS_PER_WINDOW)
+        .max_send_buf_size(MAX_SENT_AHEAD)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
         .keep_alive_interval(PING_INTERVAL)

@@ -45,6 +45,8 @@ pub(crate) struct Details {
     pub(crate) model: Option<String>,
     pub(crate) cut: Option<usize>,
     pub(crate) bytes: Option<usize>,
+    /// Whether all of these came.
+    pub(crate) received: bool,
     /// Bytes of the tensors that were in the body.
     pub(crate) unpacked: Option<usize>,
     pub(crate) timing: Option<Timing>,

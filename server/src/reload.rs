@@ -67,6 +67,9 @@ struct Seen {
     read: Vec<Option<Stamp>>,
     /// At the last look.
     last: Vec<Option<Stamp>>,
+    /// The files that were not taken, and why, since the last that were: they are tried again at each look, for what
+    /// was wrong may be outside of them, and told of once.
+    not_taken: Option<(Vec<Option<Stamp>>, String)>,
 }
 
 /// What changes when a file does.
@@ -97,6 +100,7 @@ impl<T> Live<T> {
             seen: Mutex::new(Seen {
                 last: read.clone(),
                 read,
+                not_taken: None,
             }),
             counts: Counts::default(),
         })
@@ -111,19 +115,26 @@ impl<T> Live<T> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self, stamps: Vec<Option<Stamp>>) {
+    /// Reads the files, which somebody has asked for or which looked like this.
+    fn read(&self, stamps: Vec<Option<Stamp>>, is_asked: bool) {
         let mut seen = self.seen();
         // Taken before the files are read: what changes meanwhile is noticed at the next look.
-        seen.read.clone_from(&stamps);
-        seen.last = stamps;
+        seen.last.clone_from(&stamps);
         let what = self.what;
         match (self.load)(Reading::Again) {
             Ok(value) => {
+                seen.read = stamps;
+                seen.not_taken = None;
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
                 self.counts.taken.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(target: AUDIT, what, "read again");
             }
             Err(error) => {
+                let failure = Some((stamps, error.to_string()));
+                let is_known = std::mem::replace(&mut seen.not_taken, failure.clone()) == failure;
+                if is_known && !is_asked {
+                    return;
+                }
                 self.counts.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(target: AUDIT, what, %error, "not taken: what was read before stays in use");
             }
@@ -133,7 +144,7 @@ impl<T> Live<T> {
 
 impl<T: Send + Sync> Reload for Live<T> {
     fn reload(&self) {
-        self.read(stamps(&self.files));
+        self.read(stamps(&self.files), true);
     }
 
     fn poll(&self) {
@@ -144,7 +155,7 @@ impl<T: Send + Sync> Reload for Live<T> {
         seen.last.clone_from(&now);
         drop(seen);
         if is_new && stands {
-            self.read(now);
+            self.read(now, false);
         }
     }
     fn what(&self) -> &'static str {
@@ -290,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_not_taken_and_not_tried_for_ever() {
+    fn rubbish_is_not_taken_and_told_of_once() {
         let number = Number::new();
         number.write("rubbish");
         for _ in 0..5 {
@@ -306,6 +317,34 @@ mod tests {
         number.live.poll();
         number.live.poll();
         assert_eq!(number.state(), (4, 1, 2));
+    }
+
+    /// A certificate may be good in a second from now, and a file be opened once others are closed.
+    #[test]
+    fn what_was_not_taken_is_tried_again_as_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let is_good = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let good = Arc::clone(&is_good);
+        let load = move |_| {
+            let number = good.load(Ordering::Relaxed).then_some(1);
+            number.ok_or_else(|| Error::new(ErrorKind::Io, "not now"))
+        };
+        let live = Live::open("number", vec![file.path().into()], load).unwrap();
+        let counts = || {
+            let Counts { taken, failed } = &live.counts;
+            [taken, failed].map(|count| count.load(Ordering::Relaxed))
+        };
+        is_good.store(false, Ordering::Relaxed);
+        std::fs::write(file.path(), "new").unwrap();
+        for _ in 0..4 {
+            live.poll();
+        }
+        assert_eq!(counts(), [0, 1]);
+        is_good.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            live.poll();
+        }
+        assert_eq!(counts(), [1, 1], "taken, and once");
     }
 
     #[cfg(unix)]

@@ -18,6 +18,10 @@ use axum::response::Response;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+/// Most bytes that a client is given at once. HTTP/2's server takes a piece when there is a byte of window for it, and what
+/// it has taken is neither watched nor waited for any more.
+const PIECE_BYTES: usize = 16 << 10;
+
 tokio::task_local! {
     static WAITING: Waiting;
 }
@@ -41,7 +45,7 @@ impl Waiting {
 /// stream, once its client has taken nothing of the answer for `patience`.
 ///
 /// None then. Counts for answers that went through [`watch`], in the order of HTTP/2's server: it asks a body
-/// for more only when the client has room for it.
+/// for more when it has handed on what it had, and hands that on when the client has room for some of it.
 pub(crate) async fn carry<F: Future>(request: F, patience: Duration) -> Option<F::Output> {
     let waiting = Waiting::default();
     let mut request = pin!(WAITING.scope(waiting.clone(), request));
@@ -71,7 +75,13 @@ pub(crate) async fn watch(answer: Response) -> Response {
         return answer;
     };
     waiting.set(Some(Instant::now()));
-    answer.map(|body| Body::new(Watched { body, waiting }))
+    answer.map(|body| {
+        Body::new(Watched {
+            body,
+            rest: Bytes::new(),
+            waiting,
+        })
+    })
 }
 
 /// Takes note of a request: from here on its client waits.
@@ -82,9 +92,11 @@ pub(crate) async fn begin(request: Request) -> Request {
     request
 }
 
-/// A body that notes when it is asked for more, and when it has given some.
+/// A body that notes when it is asked for more, and when it has given some, which is a piece at a time.
 struct Watched {
     body: Body,
+    /// Of what the body gave last.
+    rest: Bytes,
     waiting: Waiting,
 }
 
@@ -96,18 +108,37 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        let given = frame.is_ready().then(Instant::now);
-        self.waiting.set(given);
-        frame
+        if self.rest.is_empty() {
+            let frame = Pin::new(&mut self.body).poll_frame(cx);
+            let given = frame.is_ready().then(Instant::now);
+            self.waiting.set(given);
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return other,
+            }
+        } else {
+            self.waiting.set(Some(Instant::now()));
+        }
+        let piece_bytes = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(piece_bytes);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, of_body) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower().saturating_add(rest));
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }
 
@@ -151,6 +182,33 @@ mod tests {
         };
         assert_eq!(taking(pieces(), &[0, 29, 3600]).await, (59, false));
         assert_eq!(taking(pieces(), &[29, 29, 29]).await, (87, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_answer_is_given_in_pieces() {
+        let large = vec![7; 2 * PIECE_BYTES + 1];
+        assert_eq!(
+            taking(large.clone().into_response(), &[29, 29, 29]).await,
+            (87, true)
+        );
+        assert_eq!(
+            taking(large.clone().into_response(), &[29, 3600]).await,
+            (59, false)
+        );
+        let all = async {
+            let mut body = watch(large.clone().into_response()).await.into_body();
+            let mut left = large.len();
+            let mut taken = Vec::new();
+            while !body.is_end_stream() {
+                assert_eq!(body.size_hint().exact(), Some(left as u64));
+                let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                assert!(piece.len() <= PIECE_BYTES);
+                left -= piece.len();
+                taken.extend_from_slice(&piece);
+            }
+            taken
+        };
+        assert_eq!(carry(all, PATIENCE).await, Some(large));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,11 +3,18 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{HASH, PACKED, PATIENCE, client, json, start, until};
+use common::{HASH, OUTPUTS, PACKED, PATIENCE, client, json, manifest, spec, start, until};
+use dyno_core::bundle::Manifest;
+use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::{ElementType, Result, Tensor, TensorData};
+use dyno_server::{BodyKind, Config, Model, TailEngine};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 #[tokio::test]
 async fn requests_under_way_are_answered_and_new_connections_are_not_taken() {
@@ -158,6 +165,102 @@ async fn a_client_that_takes_no_answer_does_not_keep_the_server() {
         let broken = body.data().await.unwrap().unwrap_err();
         assert_eq!(broken.reason(), Some(h2::Reason::CANCEL), "{path}");
     }
+}
+
+/// A model whose answer is larger than what connections keep for their clients.
+struct Large(Manifest);
+
+/// Elements of that answer.
+const ELEMENTS: usize = 1 << 18;
+
+impl TailEngine for Large {
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    fn entry(&self, _body: &[u8], _kind: BodyKind) -> Result<usize> {
+        Ok(1)
+    }
+
+    fn decode(&self, _body: &[u8], _kind: BodyKind) -> Result<Activation> {
+        Ok(Activation::new(1, Vec::new()))
+    }
+
+    fn run(&self, _inputs: Vec<Activation>, to: usize, _cancel: &Cancel) -> Result<TailRun> {
+        let map = Tensor::new(vec![1, ELEMENTS], TensorData::F32(vec![0.5; ELEMENTS]))?;
+        Ok(TailRun {
+            outputs: vec![Activation::new(to, vec![map])],
+            elapsed: Duration::ZERO,
+        })
+    }
+
+    fn warm_up(&self, _cancel: &Cancel) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The answer's body as it comes to a client with so many bytes of window, what stops the server, and its end.
+async fn large_answer(
+    config: Config,
+    window: u32,
+) -> (h2::RecvStream, oneshot::Sender<()>, JoinHandle<Result<()>>) {
+    let map = spec("map", ElementType::F32, &[1, ELEMENTS]);
+    let engine = Large(manifest(vec![map], &[]));
+    let model = Model::new("large", Arc::new(engine), None).unwrap();
+    let (addr, stop, end) = common::run(config, vec![model]).await;
+    let tcp = TcpStream::connect(addr).await.unwrap();
+    let (send, connection) = h2::client::Builder::new()
+        .initial_window_size(window)
+        .handshake::<_, Bytes>(tcp)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut send = send.ready().await.unwrap();
+    let request = http::Request::post(format!("http://{addr}/v1/models/large/infer"))
+        .header("content-type", PACKED)
+        .header("content-length", 4)
+        .header("dyno-bundle", HASH)
+        .header("accept", OUTPUTS)
+        .body(())
+        .unwrap();
+    let (answer, mut body) = send.send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"body"), true).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    (answer.into_body(), stop, end)
+}
+
+#[tokio::test]
+async fn a_large_answer_is_waited_for_while_its_client_takes_it() {
+    const WINDOW: u32 = 32 << 10;
+    let (mut body, stop, end) = large_answer(common::config(), WINDOW).await;
+    let mut taken = body.data().await.unwrap().unwrap().len();
+    stop.send(()).unwrap();
+    // Longer than connections without a request are kept for.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!end.is_finished());
+    let mut held = taken;
+    loop {
+        body.flow_control().release_capacity(held).unwrap();
+        let Some(piece) = body.data().await else {
+            break;
+        };
+        held = piece.unwrap().len();
+        taken += held;
+    }
+    assert_eq!(taken, 4 * ELEMENTS);
+    let ended = tokio::time::timeout(PATIENCE, end).await;
+    ended.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_a_byte_of_its_answer_is_given_up_too() {
+    let mut config = common::config();
+    config.answer_idle_timeout = Duration::from_millis(200);
+    let (mut body, _stop, _end) = large_answer(config, 1).await;
+    assert_eq!(body.data().await.unwrap().unwrap().len(), 1);
+    let broken = body.data().await.unwrap().unwrap_err();
+    assert_eq!(broken.reason(), Some(h2::Reason::CANCEL));
 }
 
 #[tokio::test]

@@ -286,7 +286,8 @@ impl Metrics {
         loop {
             ticks.tick().await;
             let load = app.admission.load();
-            self.history.sample(self.queue_depth.get(), load.in_flight);
+            let queued = clamped(app.admission.queued());
+            self.history.sample(queued, load.in_flight);
         }
     }
 

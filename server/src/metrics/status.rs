@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::history::{INTERVAL, Sample};
-use super::process;
+use super::{clamped, process};
 use crate::errors::json;
 use crate::routes::App;
 
@@ -59,7 +59,7 @@ pub(super) async fn numbers(State(app): State<Arc<App>>) -> Response {
                 .collect(),
             in_flight: load.in_flight,
             in_flight_limit: load.capacity,
-            queue_depth: app.metrics.queue_depth.get(),
+            queue_depth: clamped(app.admission.queued()),
             connections: app.metrics.connections.get(),
             memory_bytes: process::resident_bytes(),
             interval_s: INTERVAL.as_secs(),

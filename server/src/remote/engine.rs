@@ -39,6 +39,9 @@ struct Shared {
     remote: Arc<Remote>,
     /// By cut.
     tails: Mutex<Vec<Standing>>,
+    /// By cut: whether a tail has fitted at some time. Without one now it is being loaded, or the question got lost, and
+    /// phones would remember for good that there is none.
+    fitted: Vec<AtomicBool>,
     /// Whether the other server did not answer when it was last asked.
     silent: AtomicBool,
 }
@@ -83,6 +86,7 @@ impl RemoteEngine {
             .collect();
         let shared = Arc::new(Shared {
             tails: Mutex::new(names.iter().map(|_| Standing::Missing).collect()),
+            fitted: names.iter().map(|_| AtomicBool::new(false)).collect(),
             silent: AtomicBool::new(false),
             bundle,
             names,
@@ -157,7 +161,9 @@ impl Shared {
             .filter(|&cut| tails[cut].tail().is_some())
             .map(|cut| cut.to_string())
             .collect();
-        if there.is_empty() {
+        let has_fitted = self.fitted.get(cut);
+        let is_gone = has_fitted.is_some_and(|fitted| fitted.load(Ordering::Relaxed));
+        if there.is_empty() || is_gone {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 "the server behind this one is not ready: finish on the device, or try again later",
@@ -183,7 +189,12 @@ impl Shared {
                 Ok(None)
             };
             let now = match found {
-                Ok(Some(tail)) => Standing::There(tail),
+                Ok(Some(tail)) => {
+                    if let Some(fitted) = self.fitted.get(cut) {
+                        fitted.store(true, Ordering::Relaxed);
+                    }
+                    Standing::There(tail)
+                }
                 Ok(None) => Standing::Missing,
                 Err(error) => Standing::LeftOut(error.to_string()),
             };

@@ -145,10 +145,12 @@ struct Spending {
 }
 
 impl Spending {
-    /// A body that was refused from its headers, or for want of room, has not been sent.
+    /// A body that was refused from its headers, for what they say or for want of room, has not been sent.
     fn answered(&self, status: StatusCode) {
-        let was_taken = self.record.details().bytes.is_some();
-        if !was_taken || status == StatusCode::SERVICE_UNAVAILABLE {
+        let details = self.record.details();
+        let (was_taken, was_received) = (details.bytes.is_some(), details.received);
+        drop(details);
+        if !was_taken || (status == StatusCode::SERVICE_UNAVAILABLE && !was_received) {
             let budgets = &self.app.identity.budgets;
             budgets.give_back(&self.payer, self.rates, self.bytes);
         }

@@ -87,6 +87,7 @@ async fn run(
     app.check_wait(line, left(arrived))?;
     let place = app.admit()?;
     let received = body::receive(body, ask.length, app.patience, arrived, deadline).await?;
+    record.details().received = true;
     app.check_wait(line, left(Instant::now()))?;
 
     let Ask { kind, answer, .. } = ask;

@@ -166,6 +166,7 @@ async fn infer(
     app.check_wait(line, left(arrived))?;
     let place = app.admit()?;
     let received = body::receive(body, length, app.patience, arrived, deadline).await?;
+    record.details().received = true;
     app.check_wait(line, left(Instant::now()))?;
 
     // Numbers in JSON may be many, and this thread is everybody's.
