@@ -7,6 +7,7 @@ mod client_support;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use client_support::{
     Behaviour, Device, LAST, Server, assert_right, client, config, manifest, split, stage,
@@ -14,7 +15,7 @@ use client_support::{
 use dyno_core::bundle::Profile;
 use dyno_core::client::{Client, ClientConfig, ExecutionMode, RanOn};
 use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
-use dyno_core::schedule::Plan;
+use dyno_core::schedule::{NetworkKind, Plan};
 use dyno_core::{ErrorKind, Result};
 
 fn pinned(plan: Plan) -> ClientConfig {
@@ -285,6 +286,25 @@ async fn warming_up_without_a_server_is_an_error_only_where_nobody_else_answers(
         assert_eq!(client.warm_up().await.is_err(), fails, "{mode}");
         assert_eq!(server.warm_ups.load(Ordering::SeqCst), tried, "{mode}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warming_up_begins_again_on_another_network_and_learns_nothing_of_the_old_one() {
+    let lost = Behaviour::FailsAfter(Duration::from_millis(200), ErrorKind::Unreachable);
+    let (device, server) = (Arc::new(Device::default()), Server::new(lost));
+    let client = Arc::new(client(&device, Some(&server), pinned(split(2))).unwrap());
+    let warming = tokio::spawn({
+        let client = Arc::clone(&client);
+        async move { client.warm_up().await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.set(Behaviour::Answers);
+    client.on_network_changed(NetworkKind::Cellular, false);
+    warming.await.unwrap().unwrap();
+    assert_eq!(server.warm_ups.load(Ordering::SeqCst), 2);
+    // The old network's failure would have kept the server from being asked.
+    let inference = client.infer(stage(&client)).await.unwrap();
+    assert_eq!(inference.ran_on, RanOn::Split);
 }
 
 #[tokio::test(start_paused = true)]

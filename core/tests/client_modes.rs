@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use client_support::{Behaviour, Device, LAST, Server, assert_right, client, config, split, stage};
 use dyno_core::client::{ClientConfig, ExecutionMode, Outcome, RanOn, Situation};
-use dyno_core::schedule::{PhotoCodec, Plan};
+use dyno_core::schedule::{NetworkKind, PhotoCodec, Plan};
 use dyno_core::{ErrorKind, Result};
 
 fn in_mode(mode: ExecutionMode) -> ClientConfig {
@@ -172,6 +172,23 @@ async fn only_cloud_with_a_split_runs_the_head_and_never_the_tail() {
     }
     assert_eq!(server.calls(), 4, "every call tries");
     assert_eq!(*device.runs.lock().unwrap(), [(0, 1); 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_cloud_computes_nothing_here_when_the_days_bytes_are_spent() {
+    let (device, server) = (Arc::new(Device::default()), Server::new(Behaviour::Answers));
+    let mut config = in_mode(ExecutionMode::OnlyCloud);
+    config.objective.limits.metered_bytes_per_day = Some(0);
+    let client = client(&device, Some(&server), config).unwrap();
+    client.infer(stage(&client)).await.unwrap();
+    client.on_network_changed(NetworkKind::Cellular, true);
+    let error = client.infer(stage(&client)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(
+        error.to_string().contains("metered_bytes_per_day"),
+        "{error}"
+    );
+    assert_eq!((server.calls(), device.runs.lock().unwrap().len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

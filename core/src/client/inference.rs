@@ -11,7 +11,8 @@ use super::local::{self, Finished, Rest};
 use super::remote::Pending;
 use super::shared::{Flow, Shared, Start};
 use super::{
-    BodyKind, Fallback, IfDeviceFails, Inference, Label, RanOn, StageTimes, Staged, ms, now,
+    BodyKind, Fallback, IfDeviceFails, IfServerFails, Inference, Label, RanOn, StageTimes, Staged,
+    ms, now,
 };
 use crate::runtime::{Cancel, CancelOnDrop};
 use crate::schedule::{Candidate, Codec, Overlap, PhotoCodec, Plan, Precision};
@@ -114,6 +115,9 @@ impl Call {
     /// The first stage: everything, or what comes before the request.
     async fn on_device(self) -> Result<Stage> {
         match self.plan {
+            Plan::Device if self.client.policy.if_server_fails == IfServerFails::Fail => {
+                Err(spent())
+            }
             Plan::Device => self.whole().await.map(Stage::done),
             Plan::Photo(codec) => self.photo(codec).await,
             Plan::Split {
@@ -307,5 +311,14 @@ fn is_callers_doing(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Cancelled | ErrorKind::InvalidArgument | ErrorKind::InvalidImage
+    )
+}
+
+/// The device is the planner's last resort, and a mode that is for the server alone has none.
+fn spent() -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        "the bytes that may be sent in 24 hours on metered networks are spent, and the mode leaves nothing to the device: \
+         raise metered_bytes_per_day, or use PREFER_CLOUD",
     )
 }

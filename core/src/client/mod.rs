@@ -55,7 +55,8 @@ use shared::Shared;
 
 /// Runs inferences of one model, here and on a server. Cheap to clone; calls may run at once.
 ///
-/// Its async functions need a tokio runtime with time enabled. A future that is dropped cancels
+/// Its async functions need a tokio runtime with time enabled; not inside a `LocalSet` of a runtime with several threads, where
+/// tokio panics when blocking work stays on its thread. A future that is dropped cancels
 /// its inference: the span under way is terminated and the request abandoned.
 ///
 /// ```no_run

@@ -122,7 +122,7 @@ impl Call {
                     self.resumed(&error, finished)
                 }
             },
-            (finished, _access) = &mut device => match finished {
+            (finished, access) = &mut device => match finished {
                 Ok(finished) => {
                     self.times.network_ms += ms(waited);
                     if let Some(sent) = &under_way {
@@ -132,15 +132,18 @@ impl Call {
                     Ok(self.was_faster(finished, waited))
                 }
                 Err(local) if local.kind() == ErrorKind::Cancelled => Err(local),
-                // Nobody else is left.
-                Err(local) => match request.await {
-                    Ok(answered) if self.doubts(&answered).is_some() => {
-                        self.took(&answered);
-                        Ok(self.stays(answered, &local))
+                // Nobody else is left, and others of the stream may use the device.
+                Err(local) => {
+                    drop(access);
+                    match request.await {
+                        Ok(answered) if self.doubts(&answered).is_some() => {
+                            self.took(&answered);
+                            Ok(self.stays(answered, &local))
+                        }
+                        Ok(answered) => Ok(self.answered(answered)),
+                        Err(error) => self.resumed(&error, Err(local)),
                     }
-                    Ok(answered) => Ok(self.answered(answered)),
-                    Err(error) => self.resumed(&error, Err(local)),
-                },
+                }
             },
         }
     }

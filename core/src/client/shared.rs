@@ -28,6 +28,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// Requests that go on after the device has answered, to be measured; more are abandoned.
 const MAX_LATE_REQUESTS: usize = 4;
+/// Networks that a client is warmed up on, one after the other.
+const MAX_NETWORKS_OF_WARM_UP: usize = 3;
 /// Probes at once.
 const MAX_PROBES: usize = 1;
 
@@ -320,14 +322,32 @@ impl Shared {
         !estimates.network().metered
     }
 
-    /// Opens the connection, if there is a server that this mode may use.
+    /// Opens the connection, if there is a server that this mode may use. Where the network changes meanwhile, what would come
+    /// of it is of no use on the new one, and it begins again.
     pub(super) async fn connect(&self) -> Result<()> {
         let Some(transport) = &self.transport else {
             return Ok(());
         };
-        if self.is_offline() {
-            return Err(no_network());
+        let mut network = self.network_changes();
+        for _ in 0..MAX_NETWORKS_OF_WARM_UP {
+            if self.is_offline() {
+                return Err(no_network());
+            }
+            tokio::select! {
+                biased;
+                _ = network.changed() => {}
+                opened = self.open(&**transport) => return opened,
+            }
         }
+        Err(Error::new(
+            ErrorKind::Unreachable,
+            format!(
+                "the network changed {MAX_NETWORKS_OF_WARM_UP} times while the connection was opened"
+            ),
+        ))
+    }
+
+    async fn open(&self, transport: &dyn Transport) -> Result<()> {
         let request = Sent::aside(0);
         match transport.warm_up().await {
             Ok(rtt) => {

@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-/// The day in pieces: bytes are forgotten an hour at a time.
-const HOURS: usize = 24;
+/// The day in pieces: bytes are forgotten an hour at a time, and the hour that has begun is no whole one.
+const HOURS: usize = 25;
 const HOUR_S: u64 = 3_600;
 
 /// A day's bytes, by the hour.
@@ -60,7 +60,7 @@ impl Budget {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a remainder of 24")]
+#[expect(clippy::cast_possible_truncation, reason = "a remainder of 25")]
 const fn slot(hour: u64) -> usize {
     (hour % HOURS as u64) as usize
 }
@@ -72,6 +72,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_twenty_four_hours_have_more_than_was_spent_in_them() {
+        let (mut budget, start) = (Budget::new(), Instant::now());
+        let after = |minutes: u64| start + Duration::from_secs(minutes * 60);
+        budget.spend(1, start);
+        budget.spend(100, after(59));
+        assert_eq!(budget.spent(after(24 * 60 + 1)), 101);
+        assert_eq!(budget.spent(after(25 * 60)), 0);
+    }
+
+    #[test]
     fn bytes_are_forgotten_after_a_day() {
         let (mut budget, start) = (Budget::new(), Instant::now());
         let after = |hours: u64| start + Duration::from_secs(hours * HOUR_S + 1);
@@ -79,9 +89,9 @@ mod tests {
         budget.spend(100, start);
         budget.spend(10, after(5));
         assert_eq!(budget.spent(after(5)), 110);
-        assert_eq!(budget.spent(after(23)), 110);
-        assert_eq!(budget.spent(after(24)), 10);
-        assert_eq!(budget.spent(after(29)), 0);
+        assert_eq!(budget.spent(after(24)), 110);
+        assert_eq!(budget.spent(after(25)), 10);
+        assert_eq!(budget.spent(after(30)), 0);
         budget.spend(7, after(100));
         assert_eq!(budget.spent(after(100)), 7);
         budget.spend(u64::MAX, after(100));

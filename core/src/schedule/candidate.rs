@@ -46,6 +46,9 @@ pub struct Candidate {
     /// What is sent where the answer is in doubt. All of the above counts it for the share of calls that it is
     /// expected in, and `p95_ms` for the calls that it makes late.
     pub second_look: Option<SecondLook>,
+    /// The share of calls whose answer is expected to be in doubt, 0 to 1, after what this device's photos were like; 0 without a
+    /// second look.
+    pub again_share: f64,
 }
 
 impl Candidate {
@@ -66,7 +69,7 @@ impl Candidate {
             Some(look) => format!(
                 "{}; {:.0} % again: {}",
                 self.plan,
-                100.0 * look.share,
+                100.0 * self.again_share,
                 look.plan
             ),
         }
@@ -76,8 +79,11 @@ impl Candidate {
     /// of its `room` frames under way, one every `frame_ms`: those behind a frame that is looked at twice wait for it.
     pub(super) fn stall_ms(&self, room: usize, frame_ms: f64) -> f64 {
         let longer_ms = self.twice_ms - room as f64 * frame_ms;
-        self.second_look
-            .map_or(0.0, |look| look.share * longer_ms.max(0.0))
+        if self.again_share > 0.0 {
+            self.again_share * longer_ms.max(0.0)
+        } else {
+            0.0
+        }
     }
 
     /// Bytes of a call that is looked at twice, or of any where none is.

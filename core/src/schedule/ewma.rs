@@ -28,6 +28,14 @@ impl Ewma {
         self.observe_weighted(sample, self.weight);
     }
 
+    /// A mean of which less is believed the older it is, `faded` now, begins again where the next `sample` is between the two: it
+    /// was right to fade that far.
+    pub(super) fn resume(&mut self, faded: f64, sample: f64) {
+        if self.sampled && faded < self.value {
+            self.value = sample.max(faded).min(self.value);
+        }
+    }
+
     /// Takes a sample that counts `weight` instead of the usual.
     pub(super) fn observe_weighted(&mut self, sample: f64, weight: f64) {
         if !sample.is_finite() || sample < 0.0 {
@@ -53,6 +61,17 @@ mod tests {
         assert!((mean.get() - 10.0).abs() < 1e-9);
         mean.observe(20.0);
         assert!((mean.get() - 15.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_has_faded_comes_back_as_far_as_a_sample_says() {
+        for (sample, expected) in [(0.0, 15.0), (100.0, 100.0), (400.0, 400.0), (800.0, 600.0)] {
+            let mut mean = Ewma::new(0.0, 0.5);
+            mean.observe(400.0);
+            mean.resume(30.0, sample);
+            mean.observe(sample);
+            assert!((mean.get() - expected).abs() < 1e-9, "{sample}: {mean:?}");
+        }
     }
 
     #[test]

@@ -135,6 +135,8 @@ impl Machine {
         }
         let factor = elapsed_ms / reference_ms;
         if FACTOR_RANGE.contains(&factor) {
+            let faded = self.factor(now);
+            self.factor.resume(faded, factor);
             self.factor.observe(factor);
             let learnt = self.factor.get();
             self.best = if self.best < learnt {
@@ -178,6 +180,9 @@ mod tests {
         }
         let later = now + std::time::Duration::from_mins(5);
         assert!(phone.span_ms(0, 3, now) > 115.0);
+        assert!(phone.span_ms(0, 3, later) < 50.0);
+        // And is not believed to be slow again when it turns out that it has.
+        phone.observe(0, 3, 30.0, later);
         assert!(phone.span_ms(0, 3, later) < 50.0);
     }
 

@@ -72,6 +72,7 @@ impl Moment {
             accuracy_drop_pp: entry.accuracy_drop_pp,
             ready: true,
             second_look: None,
+            again_share: 0.0,
         };
         let Some(codec) = entry.codec else {
             return candidate;
@@ -167,6 +168,7 @@ impl Moment {
         c.queue_ms += share * more.queue_ms;
         c.server_ms += share * more.server_ms;
         c.second_look = Some(*look);
+        c.again_share = share;
     }
 }
 
@@ -275,10 +277,14 @@ mod tests {
         let look = SecondLook::new(1.0, 0.25, split(256), 6_000.0);
         let fine_ms = estimates.candidate(split(256), &[1], now).total_ms;
         assert!(with_look(&estimates, look, now).total_ms < fine_ms);
+        let stall_ms = |estimates: &Estimates| with_look(estimates, look, now).stall_ms(1, 0.0);
+        let expected_ms = stall_ms(&estimates);
         for _ in 0..100 {
             estimates.doubts.fade();
             estimates.doubts.observe(look.share, true);
         }
+        // And frames of a stream wait for more of them.
+        assert!(stall_ms(&estimates) > 1.5 * expected_ms);
         assert!(with_look(&estimates, look, now).total_ms > fine_ms);
     }
 

@@ -52,6 +52,8 @@ impl Server {
     /// Learns from an answer that waited `queue_ms` and whose tail from `cut` took `infer_ms`.
     pub fn observe(&mut self, cut: usize, last: usize, queue_ms: f64, infer_ms: f64, now: Instant) {
         self.machine.observe(cut, last, infer_ms, now);
+        let faded_ms = self.queue_ms(now);
+        self.queue_ms.resume(faded_ms, queue_ms);
         self.queue_ms.observe(queue_ms);
         self.seen = Some(now);
     }
@@ -63,6 +65,20 @@ mod tests {
 
     use super::*;
     use crate::schedule::fixtures::manifest;
+
+    #[test]
+    fn a_queue_that_was_forgotten_does_not_come_back_with_an_answer_that_saw_none() {
+        let (manifest, now) = (manifest(), Instant::now());
+        let mut server = Server::new(Arc::new(Reference::new(&manifest, None)), 1.0);
+        server.observe(1, 3, 400.0, 1.0, now);
+        let later = now + Duration::from_secs(20);
+        assert!((server.queue_ms(later) - 25.0).abs() < 1e-6);
+        server.observe(1, 3, 0.0, 1.0, later);
+        assert!(server.queue_ms(later) < 13.0);
+        server.observe(1, 3, 400.0, 1.0, later);
+        server.observe(1, 3, 400.0, 1.0, later);
+        assert!(server.queue_ms(later) > 250.0, "it is there again");
+    }
 
     #[test]
     fn a_queue_is_forgotten_and_the_speed_is_not() {

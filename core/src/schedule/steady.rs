@@ -41,6 +41,14 @@ impl Steady {
         self.variance
     }
 
+    /// A factor of which less is believed the older it is, `faded` now, begins again where the next `sample` is between the
+    /// two: it was right to fade that far.
+    pub(super) fn resume(&mut self, faded: f64, sample: f64) {
+        if self.sampled && faded < self.value {
+            self.value = sample.max(faded).min(self.value);
+        }
+    }
+
     /// Takes a sample; one that is not a positive number is ignored, because it comes from clocks
     /// and headers that this program does not control.
     pub(super) fn observe(&mut self, sample: f64) {

@@ -311,8 +311,14 @@ impl Transport for Server {
     fn warm_up(&self) -> BoxFuture<'_, Result<Option<Duration>>> {
         Box::pin(async {
             self.warm_ups.fetch_add(1, Ordering::SeqCst);
-            match *self.behaviour.lock().unwrap() {
-                Behaviour::Fails(kind) => Err(Error::new(kind, "no warm welcome")),
+            let behaviour = *self.behaviour.lock().unwrap();
+            if let Behaviour::FailsAfter(wait, _) = behaviour {
+                tokio::time::sleep(wait).await;
+            }
+            match behaviour {
+                Behaviour::Fails(kind) | Behaviour::FailsAfter(_, kind) => {
+                    Err(Error::new(kind, "no warm welcome"))
+                }
                 _ => Ok(Some(RTT)),
             }
         })

@@ -149,5 +149,6 @@ fn one_case(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate
         accuracy_drop_pp: world.facts(&plan).drop_pp,
         ready: true,
         second_look: None,
+        again_share: 0.0,
     }
 }

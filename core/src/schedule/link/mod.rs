@@ -271,7 +271,7 @@ impl Link {
     /// A connection was opened; `rtt_ms` if a round trip on it was timed.
     pub fn connected(&mut self, rtt_ms: Option<f64>, now: Instant) {
         if let Some(rtt_ms) = rtt_ms {
-            self.observe_rtt(rtt_ms);
+            self.observe_rtt(rtt_ms, now);
             self.learnt_at = Some(now);
         }
         self.used = Some(now);
@@ -286,18 +286,21 @@ impl Link {
         );
         let connection = self.connection(sample.sent);
         let rtt_ms = (sample.wall_ms - sample.server_ms).max(0.0);
+        let wall = Duration::try_from_secs_f64(sample.wall_ms / 1e3).unwrap_or_default();
+        let answered = sample.sent + wall;
         if sample.others > 0 {
             // It waited for them, nobody knows for how long.
         } else if connection != Connection::Fresh && self.is_asleep(sample.sent) {
             self.wake_ms.observe((rtt_ms - self.rtt_ms.get()).max(0.0));
         } else {
-            self.observe_rtt(match connection {
-                Connection::Fresh => rtt_ms / 2.0,
-                Connection::Idle | Connection::Busy => rtt_ms,
-            });
+            self.observe_rtt(
+                match connection {
+                    Connection::Fresh => rtt_ms / 2.0,
+                    Connection::Idle | Connection::Busy => rtt_ms,
+                },
+                answered,
+            );
         }
-        let wall = Duration::try_from_secs_f64(sample.wall_ms / 1e3).unwrap_or_default();
-        let answered = sample.sent + wall;
         self.observe_rate(&sample, answered);
         if connection != Connection::Busy {
             self.window_bytes = FIRST_WINDOW_BYTES;
@@ -391,7 +394,9 @@ impl Link {
             .clamp(ERROR_VARIANCE_MIN, ERROR_VARIANCE_MAX);
     }
 
-    fn observe_rtt(&mut self, rtt_ms: f64) {
+    fn observe_rtt(&mut self, rtt_ms: f64, now: Instant) {
+        let faded_ms = self.rtt_ms(now);
+        self.rtt_ms.resume(faded_ms, rtt_ms);
         let weight = if rtt_ms < self.rtt_ms.get() {
             RTT_WEIGHT_DOWN
         } else {

@@ -21,7 +21,10 @@ internal class NetworkWatch private constructor(
     client: DynoClient,
 ) : ConnectivityManager.NetworkCallback() {
     private val client = WeakReference(client)
-    private var told: Pair<NetworkKind, Boolean>? = null
+
+    /** What the client was told of last. */
+    internal var told: Triple<Network?, NetworkKind, Boolean>? = null
+        private set
 
     override fun onAvailable(network: Network) {
         // From Android 8 on the capabilities follow by themselves.
@@ -32,18 +35,19 @@ internal class NetworkWatch private constructor(
         val metered = !capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_NOT_METERED) &&
             !(Build.VERSION.SDK_INT >= Build.VERSION_CODES.R &&
                 capabilities.hasCapability(NetworkCapabilities.NET_CAPABILITY_TEMPORARILY_NOT_METERED))
-        tell(kindOf(capabilities), metered)
+        tell(network, kindOf(capabilities), metered)
     }
 
     override fun onLost(network: Network) {
-        tell(NetworkKind.NONE, metered = false)
+        tell(null, NetworkKind.NONE, metered = false)
     }
 
-    private fun tell(kind: NetworkKind, metered: Boolean) {
+    private fun tell(network: Network?, kind: NetworkKind, metered: Boolean) {
         val client = client.get() ?: return stop()
-        // Capabilities change with the signal's strength as well, which is no other network.
-        if (told == kind to metered) return
-        told = kind to metered
+        // Capabilities change with the signal's strength as well, which is no other network; one Wi-Fi after another is.
+        val now = Triple(network, kind, metered)
+        if (told == now) return
+        told = now
         try {
             client.onNetworkChanged(kind, metered)
         } catch (_: IllegalStateException) {
@@ -55,7 +59,7 @@ internal class NetworkWatch private constructor(
 
     /** Tells of the network as it is now. */
     private fun look() {
-        val network = connectivity.activeNetwork ?: return tell(NetworkKind.NONE, metered = false)
+        val network = connectivity.activeNetwork ?: return tell(null, NetworkKind.NONE, metered = false)
         connectivity.getNetworkCapabilities(network)?.let { onCapabilitiesChanged(network, it) }
     }
 

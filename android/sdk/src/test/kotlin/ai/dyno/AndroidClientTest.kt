@@ -13,6 +13,7 @@ import org.junit.runner.RunWith
 import org.robolectric.RobolectricTestRunner
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.Shadows.shadowOf
+import org.robolectric.shadows.ShadowNetwork
 import org.robolectric.shadows.ShadowNetworkCapabilities
 import java.util.concurrent.TimeUnit
 
@@ -48,13 +49,17 @@ class AndroidClientTest {
         val before = callbacks.size
         val client = DynoClient.open(app, World.bundle)
         assertEquals(before + 1, callbacks.size)
-        val callback = callbacks.single { it is NetworkWatch }
+        val callback = callbacks.single { it is NetworkWatch } as NetworkWatch
         val network = checkNotNull(connectivity.activeNetwork)
 
         callback.onCapabilitiesChanged(network, capabilities(NetworkCapabilities.TRANSPORT_CELLULAR, metered = true))
         assertEquals(NetworkKind.CELLULAR to true, client.network())
         callback.onCapabilitiesChanged(network, capabilities(NetworkCapabilities.TRANSPORT_WIFI, metered = false))
         assertEquals(NetworkKind.WIFI to false, client.network())
+        // Another network of the same kind has another link, and the old connection is gone.
+        val other = ShadowNetwork.newInstance(network.hashCode() + 1)
+        callback.onCapabilitiesChanged(other, capabilities(NetworkCapabilities.TRANSPORT_WIFI, metered = false))
+        assertEquals(Triple(other, NetworkKind.WIFI, false), callback.told)
         callback.onCapabilitiesChanged(network, capabilities(NetworkCapabilities.TRANSPORT_ETHERNET, metered = false))
         assertEquals(NetworkKind.ETHERNET to false, client.network())
         callback.onLost(network)
