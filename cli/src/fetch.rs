@@ -17,7 +17,7 @@ const MAX_WAITING_PIECES: usize = 16;
 /// Arguments of `dyno fetch`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Server to ask, for example http://127.0.0.1:8080.
+    /// Server to ask, for example http://127.0.0.1:8477.
     #[arg(long, value_name = "URL")]
     server: String,
     /// PEM file with the certificate authorities to trust instead of the system's.

@@ -103,7 +103,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             let measure = |bundle: &Arc<Bundle>| measure(bundle, &calibrate, &steps);
             let written = draft.write_calibrated(&args.out, &options, &progress, measure);
             steps.finish();
-            written.map_err(interrupted)?
+            let bundle = written.map_err(interrupted)?;
+            if let Some(file) = &calibrate.resume_file {
+                // It may never have been written: there was nothing to measure.
+                let _ = std::fs::remove_file(file);
+            }
+            bundle
         }
     };
     steps.finish();

@@ -15,6 +15,7 @@ use dyno_core::calibrate::{Detail, Judgement, Lab, LabOptions, Observation, Phot
 use dyno_core::schedule::{Plan, Precision, Quantisation};
 use serde::Serialize;
 
+use super::pack::chosen_cuts;
 use crate::prepare::say_skipped;
 use crate::{output, progress};
 
@@ -101,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say_skipped(photos.skipped());
     let truth = Truth::read(&args.truth)?;
     let lab = Lab::new(bundle.clone(), photos, Some(&truth), LabOptions::default())?;
-    let cuts = args.cuts.clone().unwrap_or_else(|| lab.cuts());
+    let cuts = chosen_cuts(args.cuts.as_deref(), &lab)?;
     let bar = progress::bar(cuts.len() as u64, "measuring cuts");
     let mut rows = Vec::new();
     for cut in cuts {
@@ -124,6 +125,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if rows.is_empty() {
+        bail!(
+            "the calibration allows nothing at these cuts within these limits: there is nothing to check"
+        );
+    }
     let report = Report {
         model: bundle.manifest().model.clone(),
         calibrated_on: calibration.images,

@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// The bundle's folder.
     #[arg(long, short)]
     bundle: PathBuf,
-    /// Server that holds the same bundle, for example http://127.0.0.1:8080.
+    /// Server that holds the same bundle, for example http://127.0.0.1:8477.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// PEM file with the certificate authority to trust instead of the system's.
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "256", value_parser = precision)]
     levels: Precision,
     /// Codec at the cut: raw, lz4, zstd, context or shaped; at cut 0 also jpeg or webp (quality
-    /// 90), jpeg:QUALITY, webp:QUALITY, png or webp-lossless.
+    /// 90), jpeg:QUALITY, webp:QUALITY, png, webp-lossless or ppm.
     #[arg(long, default_value = "zstd", value_parser = any_codec)]
     codec: AnyCodec,
     #[command(flatten)]
@@ -93,7 +93,7 @@ async fn infer_all(args: Args) -> Result<()> {
         // Every image says what stands in its way.
         log::info!("not warmed up: {error}");
     }
-    let mut report = Report::new(&args);
+    let mut report = Report::new(&args)?;
     if args.stream {
         stream::infer(&client, &args.images, &mut report).await?;
     } else {
@@ -179,7 +179,7 @@ fn any_codec(text: &str) -> Result<AnyCodec, Error> {
                 ErrorKind::InvalidArgument,
                 format!(
                     "unknown codec '{text}': use raw, lz4, zstd, context, shaped, jpeg, jpeg:75, \
-                     webp, webp:75, png or webp-lossless"
+                     webp, webp:75, png, webp-lossless or ppm"
                 ),
             )
         }),

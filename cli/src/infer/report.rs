@@ -1,5 +1,6 @@
 //! What `dyno infer` prints of each image, and the outputs it writes.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -18,8 +19,19 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(args: &'a Args) -> Self {
-        Self { args, failed: 0 }
+    /// Fails if two images' outputs would go to one file.
+    pub(super) fn new(args: &'a Args) -> Result<Self> {
+        if args.output.is_some() {
+            let mut stems = HashSet::new();
+            if let Some(twice) = args.images.iter().find(|image| !stems.insert(stem(image))) {
+                bail!(
+                    "--output names its files after the images, and two of them are called '{}': rename one, or infer them by \
+                     turns",
+                    stem(twice)
+                );
+            }
+        }
+        Ok(Self { args, failed: 0 })
     }
 
     /// Tells what became of an image; of one of a stream with its number there.
@@ -204,12 +216,6 @@ fn print_error(image: &Path, seq: Option<u64>, error: &anyhow::Error, json: bool
 /// Writes the outputs; with several images the image's name, with several outputs their number
 /// goes into the file's name.
 fn write_outputs(file: &Path, image: Option<&Path>, outputs: &[Tensor]) -> Result<()> {
-    let stem = |path: &Path| {
-        path.file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
     for (index, output) in outputs.iter().enumerate() {
         let mut name = stem(file);
         if let Some(image) = image {
@@ -222,4 +228,9 @@ fn write_outputs(file: &Path, image: Option<&Path>, outputs: &[Tensor]) -> Resul
         npy::save(&path, output).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }

@@ -145,6 +145,18 @@ fn several_images_get_a_file_each() {
 }
 
 #[test]
+fn two_images_of_one_name_would_share_a_file() {
+    let folder = folder();
+    let file = folder.path().join("logits.npy");
+    let photo = photos(1).remove(0);
+    let other = folder.path().join(photo.file_name().unwrap());
+    std::fs::copy(&photo, &other).unwrap();
+    let run = infer(&["--output", file.to_str().unwrap()], &[photo, other]);
+    let said = run.complaint(1);
+    assert!(said.contains("two of them are called '01_cross'"), "{said}");
+}
+
+#[test]
 fn a_stream_answers_in_the_order_of_its_images() {
     let server = Server::start(bundles());
     let photos = photos(20);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
+use super::content::partial;
 use super::{Bundle, GRAPH_FILE, MANIFEST_FILE, MAX_MANIFEST_BYTES, OPTIONAL_FILES, WEIGHTS_FILE};
 use crate::graph::MAX_MODEL_BYTES;
 use crate::{Error, ErrorKind, Result};
@@ -15,7 +16,8 @@ const FILES: [(&str, u64); 3] = [
     (WEIGHTS_FILE, 4 * MAX_MODEL_BYTES),
 ];
 
-/// Unpacks the tar archive of a bundle into `folder`, which must not exist, and opens it.
+/// Unpacks the tar archive of a bundle into `folder`, which must not exist, and opens it. The folder appears complete or
+/// not at all.
 ///
 /// Only the bundle's own files are written, each of bounded size, whatever else the archive
 /// holds. Fails with [`ErrorKind::InvalidBundle`] if a file is missing, unknown, too long or not
@@ -27,8 +29,9 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<Bundle> {
             format!("{} exists already: choose another folder", folder.display()),
         ));
     }
-    let bundle = write_files(archive, folder).and_then(|written| {
-        let bundle = Bundle::open(folder)?;
+    let partial = partial(folder);
+    let unpacked = write_files(archive, &partial).and_then(|written| {
+        let bundle = Bundle::open(&partial)?;
         // The manifest and what it lists; nothing else has been checked.
         if written != bundle.manifest().files.len() + 1 {
             return Err(Error::new(
@@ -36,12 +39,12 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<Bundle> {
                 "the archive holds files that its manifest does not list",
             ));
         }
-        Ok(bundle)
+        std::fs::rename(&partial, folder).map_err(|e| Error::io(folder, "write", e))
     });
-    if bundle.is_err() {
-        let _ = std::fs::remove_dir_all(folder);
+    if unpacked.is_err() {
+        let _ = std::fs::remove_dir_all(&partial);
     }
-    bundle
+    unpacked.and_then(|()| Bundle::open(folder))
 }
 
 /// Writes the files and says how many there were.

@@ -3,6 +3,8 @@
 //! Made by [`calibrate`](crate::calibrate), read by the planner. Part of the bundle's hash, so that
 //! phone and server hold the same. `docs/calibration.md` says what the numbers mean.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::Manifest;
@@ -13,10 +15,11 @@ use crate::{Error, ErrorKind, Result};
 
 /// Version of the table's layout.
 pub const CALIBRATION_FORMAT: u32 = 2;
-/// Most rows of a table that is read.
-const MAX_ROWS: usize = 100_000;
-/// Most leads of a row below which answers are in doubt.
-const MAX_DOUBTS: usize = 32;
+/// Most rows of one cut: calibration makes about a hundred. What each may be chosen for is seen from all of them, so that
+/// many would keep whoever makes a client of a hostile table busy for hours.
+const MAX_ROWS_OF_CUT: usize = 256;
+/// Most leads of a row below which answers are in doubt; calibration makes six.
+const MAX_DOUBTS: usize = 16;
 
 /// The content of `calibration.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -262,7 +265,7 @@ impl Calibration {
                 && (row.cut == 0 || matches!(row.sent, Sent::Packed(..)))
         };
         if self.format != CALIBRATION_FORMAT
-            || self.rows.len() > MAX_ROWS
+            || !self.has_few_rows(manifest)
             || !self.shaping.fits(&manifest.cuts)
             || !self.rows.iter().all(fits)
         {
@@ -272,6 +275,19 @@ impl Calibration {
             ));
         }
         Ok(())
+    }
+
+    /// Whether no cut has too many rows, or two of the same.
+    fn has_few_rows(&self, manifest: &Manifest) -> bool {
+        let mut seen = HashSet::new();
+        let mut rows_of_cut = vec![0; manifest.cuts.len()];
+        self.rows.iter().all(|row| {
+            let Some(rows) = rows_of_cut.get_mut(row.cut) else {
+                return false;
+            };
+            *rows += 1;
+            *rows <= MAX_ROWS_OF_CUT && seen.insert((row.cut, row.sent))
+        })
     }
 }
 
@@ -444,5 +460,19 @@ mod tests {
         assert!(refused(
             &|t| t.rows[0].sent = Sent::Photo(PhotoCodec::Jpeg(75))
         ));
+        assert!(
+            refused(&|t| t.rows.push(t.rows[0].clone())),
+            "the same twice"
+        );
+        let many = |count: u32| {
+            let levels = 2..2 + count;
+            table(
+                levels
+                    .map(|levels| row(1, Some(levels), 150.0, 0.3))
+                    .collect(),
+            )
+        };
+        many(256).check(&manifest).unwrap();
+        assert!(many(257).check(&manifest).is_err());
     }
 }

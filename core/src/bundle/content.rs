@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,12 @@ use crate::{Error, ErrorKind, Result, TensorSpec};
 
 /// Read size while hashing.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
+
+/// Where a bundle is written that appears in `folder` when it is complete: beside it, under a name that no server serves.
+pub(super) fn partial(folder: &Path) -> PathBuf {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    folder.with_file_name(format!(".{name}.partial-{}", std::process::id()))
+}
 
 /// Reads and checks `bundle.json`.
 pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::content::{content_hash, describe_file, hex, list_file};
+use super::content::{content_hash, describe_file, hex, list_file, partial};
 use super::manifest::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
 use super::{
     Bundle, CALIBRATION_FILE, Calibration, GRAPH_FILE, MANIFEST_FILE, PROFILE_FILE, Profile,
@@ -140,11 +140,7 @@ impl Draft {
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
         self.check(folder, &name, options)?;
-        let parent = folder
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let partial = parent.join(format!(".{name}.partial-{}", std::process::id()));
+        let partial = partial(folder);
         let written = self
             .write_files(&partial, &name, options, progress)
             .and_then(|()| measure(&partial, options.threads, progress))
@@ -371,7 +367,11 @@ fn move_into_place(partial: &Path, folder: &Path) -> Result<()> {
     if folder.exists() {
         std::fs::rename(folder, replaced).map_err(|e| Error::io(folder, "replace", e))?;
     }
-    std::fs::rename(partial, folder).map_err(|e| Error::io(folder, "write", e))?;
+    if let Err(error) = std::fs::rename(partial, folder) {
+        // The old one is better than none.
+        let _ = std::fs::rename(replaced, folder);
+        return Err(Error::io(folder, "write", error));
+    }
     if replaced.exists() {
         std::fs::remove_dir_all(replaced).map_err(|e| Error::io(replaced, "remove", e))?;
     }

@@ -1,5 +1,5 @@
 //! An interrupted calibration goes on where it was: what each cut gave lies in a file beside the
-//! bundle until all is done.
+//! bundle until whoever wanted the table has it in a safe place.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -70,12 +70,8 @@ impl Progress {
         }
     }
 
-    /// Everything, rows by cut; the file goes.
+    /// Everything, rows by cut.
     pub(super) fn finish(mut self) -> (Shaping, Vec<CalibrationRow>) {
-        if let Some(file) = &self.file {
-            // It may never have been written: there was nothing to measure.
-            let _ = std::fs::remove_file(file);
-        }
         self.state.rows.sort_by_key(|row| row.cut);
         (self.state.shaping, self.state.rows)
     }
@@ -163,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_found_again_and_goes_when_all_is_done() {
+    fn what_was_done_is_found_again_also_when_all_is_done() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         let open = |key: &str| Progress::open(Some(&file), key.to_owned());
@@ -177,7 +173,8 @@ mod tests {
         let (shaping, rows) = again.finish();
         assert_eq!(rows, [row(0), row(0), row(2)]);
         assert_eq!(shaping.of_cut(2), Some(&shaped()[..]));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(open("a").finish().1, rows);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

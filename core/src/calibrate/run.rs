@@ -25,7 +25,7 @@ pub struct Calibrate {
     pub limit: Option<usize>,
     /// Instead of what suits the model.
     pub measure: Option<Measure>,
-    /// Where an interrupted calibration is kept.
+    /// Where an interrupted calibration is kept, and one that ended too: remove it when the table is where it is to stay.
     pub resume_file: Option<PathBuf>,
     /// Set from another thread to stop.
     pub cancel: Cancel,

@@ -78,11 +78,13 @@ fn crossing(topology: &Topology<'_>, shapes: &Shapes, position: usize) -> Option
                 || dequantised_name(topology, life, position).is_some();
             let name =
                 dequantised_name(topology, life, position).unwrap_or_else(|| life.name.to_owned());
-            (sendable && !shape.is_empty() && !shape.contains(&0)).then(|| TensorSpec {
+            let spec = TensorSpec {
                 name,
                 element: ElementType::F32,
                 shape: shape.clone(),
-            })
+            };
+            let has_elements = !shape.is_empty() && !shape.contains(&0);
+            (sendable && has_elements && spec.check_bounds().is_ok()).then_some(spec)
         })
         .collect()
 }

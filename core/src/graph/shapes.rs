@@ -56,7 +56,7 @@ pub(crate) fn fix(model: &Model, input: &TensorSpec) -> Result<(GraphProto, Shap
             (tensor.data_type.unwrap_or(0), dims),
         );
     }
-    Ok((fold(&model.graph, &derived, values)?, shapes))
+    Ok((fold(&model.graph, &values), shapes))
 }
 
 /// Runs the model with every tensor that a node makes as an output, a few at a time.
@@ -153,7 +153,8 @@ fn shape_derived(graph: &GraphProto) -> HashSet<&str> {
         let takes_shape = matches!(node.op(), "Shape" | "Size");
         let is_fixed = inputs().next().is_some() && inputs().all(|i| fixed.contains(i));
         let is_derived = takes_shape || (is_fixed && inputs().any(|i| derived.contains(i)));
-        for output in node.output.iter().map(String::as_str) {
+        let named = |output: &&str| !output.is_empty();
+        for output in node.output.iter().map(String::as_str).filter(named) {
             if takes_shape || is_fixed {
                 fixed.insert(output);
             }
@@ -165,15 +166,12 @@ fn shape_derived(graph: &GraphProto) -> HashSet<&str> {
     derived
 }
 
-/// Puts values in the place of the nodes that computed them.
-fn fold(
-    graph: &GraphProto,
-    derived: &HashSet<&str>,
-    mut values: HashMap<String, TensorProto>,
-) -> Result<GraphProto> {
-    let folds = |node: &NodeProto| {
-        !node.output.is_empty() && node.output.iter().all(|o| derived.contains(o.as_str()))
-    };
+/// Puts values in the place of the nodes that computed them. Nodes whose values were not kept, large tables that are made from
+/// shapes for instance, stay as they are: their inputs are values then.
+fn fold(graph: &GraphProto, values: &HashMap<String, TensorProto>) -> GraphProto {
+    let named = |node: &NodeProto| node.output.iter().any(|output| !output.is_empty());
+    let is_known = |output: &String| output.is_empty() || values.contains_key(output);
+    let folds = |node: &NodeProto| named(node) && node.output.iter().all(is_known);
     let mut folded = graph.clone();
     folded.node.retain(|node| !folds(node));
     let read: HashSet<&str> = folded
@@ -183,24 +181,14 @@ fn fold(
         .map(String::as_str)
         .chain(graph.output.iter().map(ValueInfo::label))
         .collect();
-    for node in graph.node.iter().filter(|n| folds(n)) {
-        for output in node.output.iter().filter(|o| read.contains(o.as_str())) {
-            let value = values.remove(output).ok_or_else(|| {
-                Error::new(
-                    ErrorKind::UnsupportedModel,
-                    format!(
-                        "node '{}' ({}) computes a shape in an unsupported element type",
-                        node.label(),
-                        node.op()
-                    ),
-                )
-            })?;
-            folded.initializer.push(value);
-        }
-    }
-    let still_read = |t: &TensorProto| read.contains(t.label());
-    folded.initializer.retain(still_read);
-    Ok(folded)
+    let made = graph.node.iter().filter(|n| folds(n));
+    let needed = made
+        .flat_map(|n| &n.output)
+        .filter(|o| read.contains(o.as_str()));
+    let constants: Vec<TensorProto> = needed.filter_map(|o| values.get(o).cloned()).collect();
+    folded.initializer.extend(constants);
+    folded.initializer.retain(|t| read.contains(t.label()));
+    folded
 }
 
 fn tensor_proto(output: &ProbeOutput, data: &TensorData) -> Option<TensorProto> {

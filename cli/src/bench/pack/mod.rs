@@ -138,13 +138,18 @@ impl Args {
     }
 
     fn chosen_cuts(&self, lab: &Lab) -> Result<Vec<usize>> {
-        let known = lab.cuts();
-        let Some(chosen) = &self.cuts else {
-            return Ok(known);
-        };
-        if let Some(cut) = chosen.iter().find(|cut| !known.contains(cut)) {
-            bail!("nothing can be sent at cut {cut}: dyno inspect lists the cuts");
-        }
-        Ok(chosen.clone())
+        chosen_cuts(self.cuts.as_deref(), lab)
     }
+}
+
+/// All cuts that can be measured, or those that were `chosen`; fails if one of these cannot.
+pub(super) fn chosen_cuts(chosen: Option<&[usize]>, lab: &Lab) -> Result<Vec<usize>> {
+    let known = lab.cuts();
+    let Some(chosen) = chosen else {
+        return Ok(known);
+    };
+    if let Some(cut) = chosen.iter().find(|cut| !known.contains(cut)) {
+        bail!("nothing can be sent at cut {cut}: dyno inspect lists the cuts");
+    }
+    Ok(chosen.to_vec())
 }

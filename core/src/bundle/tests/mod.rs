@@ -175,6 +175,34 @@ fn computations_on_shapes_become_constants() {
 }
 
 #[test]
+fn what_is_too_large_for_a_constant_is_computed_each_time() {
+    let model = ModelBuilder::new(72)
+        .conv("x", (3, 4), "c1")
+        .node("Relu", &["c1"], "r1")
+        .node("Shape", &["r1"], "shape")
+        .node("ConstantOfShape", &["shape"], "zeros")
+        .node("Add", &["r1", "zeros"], "sum")
+        .node("Relu", &["sum"], "r2")
+        .conv("r2", (4, 4), "c2")
+        .node("Relu", &["c2"], "y")
+        .build(&["y"]);
+    let bundle = Workshop::new();
+    let bundle = bundle.bundle(&model);
+    let ops: Vec<&str> = bundle.graph.node.iter().map(NodeProto::op).collect();
+    let expected = [
+        "Conv",
+        "Relu",
+        "ConstantOfShape",
+        "Add",
+        "Relu",
+        "Conv",
+        "Relu",
+    ];
+    assert_eq!(ops, expected);
+    assert!(crossings(&bundle).contains(&vec!["r2".to_owned()]));
+}
+
+#[test]
 fn weights_beside_the_model_are_read_and_nothing_outside_its_folder() {
     use prost::Message;
 

@@ -90,7 +90,8 @@ impl TailStore {
         let folder = tempfile::Builder::new()
             .prefix("dyno-tails-")
             .tempdir()
-            .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e))?;
+            .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e))
+            .map_err(|e| e.context("a model's tails need room for temporary files: set TMPDIR to a folder that can be written"))?;
         Ok(Self {
             bundle,
             options,
