@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -282,30 +281,20 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let is_refused = AtomicBool::new(false);
-    let preface = async {
-        let other = read_preface(&mut reader).await?;
-        if other.is_some() && !shared.http1 {
-            shared.metrics.refused(Refusal::NotHttp2);
-            is_refused.store(true, Ordering::Relaxed);
-            writer.write_all(HTTP2_ONLY).await?;
-            writer.shutdown().await?;
-            // Closing on unread bytes would reset the connection, and the words with it.
-            let mut rest = (&mut reader).take(REFUSED_BYTES);
-            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
-            return Err(std::io::Error::other("the peer does not speak HTTP/2"));
-        }
-        Ok(other)
-    };
+    let mut patience = pin!(patience);
     let other = tokio::select! {
-        read = preface => read?,
-        // It stays although it was told off: that is one refusal.
-        () = patience => return Err(if is_refused.load(Ordering::Relaxed) {
-            std::io::ErrorKind::TimedOut.into()
-        } else {
-            timed_out(&shared.metrics)
-        }),
+        read = read_preface(&mut reader) => read?,
+        () = &mut patience => return Err(timed_out(&shared.metrics)),
     };
+    if other.is_some() && !shared.http1 {
+        shared.metrics.refused(Refusal::NotHttp2);
+        // One that stays although it was told off is refused once.
+        tokio::select! {
+            told = tell_off(&mut reader, &mut writer) => told?,
+            () = patience => {}
+        }
+        return Err(std::io::Error::other("the peer does not speak HTTP/2"));
+    }
     let _counted = shared.metrics.connection();
     if let Some(begun) = other {
         let reader = std::io::Cursor::new(begun).chain(reader);
@@ -357,6 +346,18 @@ fn certificate(stream: &TlsStream<TcpStream>) -> Option<[u8; HASH_BYTES]> {
 }
 
 /// Reads HTTP/2's first bytes; stops at the first one that is another's, and gives what was read.
+async fn tell_off(
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    writer.write_all(HTTP2_ONLY).await?;
+    writer.shutdown().await?;
+    // Closing on unread bytes would reset the connection, and the words with it.
+    let mut rest = reader.take(REFUSED_BYTES);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
 async fn read_preface(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; PREFACE.len()];
     let mut filled = 0;

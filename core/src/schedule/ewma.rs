@@ -28,11 +28,11 @@ impl Ewma {
         self.observe_weighted(sample, self.weight);
     }
 
-    /// A mean of which less is believed the older it is, `faded` now, begins again where the next `sample` is between the two: it
-    /// was right to fade that far.
+    /// A mean of which less is believed the older it is, `faded` now, goes on from what the next `sample` leaves of it
+    /// ([`resumed`]).
     pub(super) fn resume(&mut self, faded: f64, sample: f64) {
-        if self.sampled && faded < self.value {
-            self.value = sample.max(faded).min(self.value);
+        if self.sampled {
+            self.value = resumed(self.value, faded, sample);
         }
     }
 
@@ -47,6 +47,16 @@ impl Ewma {
             self.value = sample;
             self.sampled = true;
         }
+    }
+}
+
+/// What an estimate that was `held` and has `faded` begins again with: the next `sample` where that is between the two, since
+/// it was right to fade that far.
+pub(super) fn resumed(held: f64, faded: f64, sample: f64) -> f64 {
+    if faded < held {
+        sample.max(faded).min(held)
+    } else {
+        held
     }
 }
 

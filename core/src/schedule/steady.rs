@@ -1,5 +1,7 @@
 //! A factor that is steady under noise and yet follows a change within three samples.
 
+use super::ewma::resumed;
+
 /// What a sample counts that is near the estimate, or the first one far from it: a single hiccup of
 /// the scheduler is no change of the machine.
 const STEADY_WEIGHT: f64 = 0.2;
@@ -41,11 +43,11 @@ impl Steady {
         self.variance
     }
 
-    /// A factor of which less is believed the older it is, `faded` now, begins again where the next `sample` is between the
-    /// two: it was right to fade that far.
+    /// A factor of which less is believed the older it is, `faded` now, goes on from what the next `sample` leaves of it
+    /// ([`resumed`]).
     pub(super) fn resume(&mut self, faded: f64, sample: f64) {
-        if self.sampled && faded < self.value {
-            self.value = sample.max(faded).min(self.value);
+        if self.sampled {
+            self.value = resumed(self.value, faded, sample);
         }
     }
 

@@ -19,6 +19,8 @@ use crate::engine::TailEngine;
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a worker that waits for an answer looks whether anybody still wants it.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(5);
+/// For how long a tail that was there is waited for before it is taken to have gone for good.
+const GONE_FOR: Duration = Duration::from_mins(1);
 
 /// Has the tails of one model run by another inference server, over gRPC.
 ///
@@ -38,12 +40,34 @@ struct Shared {
     names: Vec<String>,
     remote: Arc<Remote>,
     /// By cut.
-    tails: Mutex<Vec<Standing>>,
-    /// By cut: whether a tail has fitted at some time. Without one now it is being loaded, or the question got lost, and
-    /// phones would remember for good that there is none.
-    fitted: Vec<AtomicBool>,
+    tails: Mutex<Vec<Place>>,
     /// Whether the other server did not answer when it was last asked.
     silent: AtomicBool,
+}
+
+/// Where a tail belongs.
+#[derive(Debug)]
+struct Place {
+    standing: Standing,
+    /// When it was there last, if ever.
+    stood: Option<Instant>,
+}
+
+impl Place {
+    const EMPTY: Self = Self {
+        standing: Standing::Missing,
+        stood: None,
+    };
+
+    fn tail(&self) -> Option<&Arc<Tail>> {
+        self.standing.tail()
+    }
+
+    /// Whether it was there a moment ago: it is being loaded again, or a question got lost. Phones would remember for good
+    /// that there is none.
+    fn is_gone(&self) -> bool {
+        self.tail().is_none() && self.stood.is_some_and(|stood| stood.elapsed() < GONE_FOR)
+    }
 }
 
 /// How a tail stands, when it was last asked for.
@@ -85,8 +109,7 @@ impl RemoteEngine {
             .map(|cut| pattern.of(model, &manifest.hash, cut))
             .collect();
         let shared = Arc::new(Shared {
-            tails: Mutex::new(names.iter().map(|_| Standing::Missing).collect()),
-            fitted: names.iter().map(|_| AtomicBool::new(false)).collect(),
+            tails: Mutex::new(names.iter().map(|_| Place::EMPTY).collect()),
             silent: AtomicBool::new(false),
             bundle,
             names,
@@ -154,16 +177,14 @@ impl Shared {
 
     fn tail(&self, cut: usize) -> Result<Arc<Tail>> {
         let tails = self.tails();
-        if let Some(tail) = tails.get(cut).and_then(Standing::tail) {
+        if let Some(tail) = tails.get(cut).and_then(Place::tail) {
             return Ok(Arc::clone(tail));
         }
         let there: Vec<_> = (0..tails.len())
             .filter(|&cut| tails[cut].tail().is_some())
             .map(|cut| cut.to_string())
             .collect();
-        let has_fitted = self.fitted.get(cut);
-        let is_gone = has_fitted.is_some_and(|fitted| fitted.load(Ordering::Relaxed));
-        if there.is_empty() || is_gone {
+        if there.is_empty() || tails.get(cut).is_some_and(Place::is_gone) {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 "the server behind this one is not ready: finish on the device, or try again later",
@@ -189,12 +210,7 @@ impl Shared {
                 Ok(None)
             };
             let now = match found {
-                Ok(Some(tail)) => {
-                    if let Some(fitted) = self.fitted.get(cut) {
-                        fitted.store(true, Ordering::Relaxed);
-                    }
-                    Standing::There(tail)
-                }
+                Ok(Some(tail)) => Standing::There(tail),
                 Ok(None) => Standing::Missing,
                 Err(error) => Standing::LeftOut(error.to_string()),
             };
@@ -208,11 +224,14 @@ impl Shared {
                 tracing::info!(server, tail = name, there, "tail engine");
             }
             if let Standing::LeftOut(why) = &now
-                && !matches!(before, Standing::LeftOut(known) if known == why)
+                && !matches!(&before.standing, Standing::LeftOut(known) if known == why)
             {
                 tracing::warn!(server, tail = name, error = why, "a tail is left out");
             }
-            *before = now;
+            if now.tail().is_some() {
+                before.stood = Some(Instant::now());
+            }
+            before.standing = now;
         }
     }
 
@@ -233,7 +252,7 @@ impl Shared {
         if !self.remote.has(name).await? {
             return Ok(None);
         }
-        if let Some(known) = self.tails().get(cut).and_then(Standing::tail) {
+        if let Some(known) = self.tails().get(cut).and_then(Place::tail) {
             return Ok(Some(Arc::clone(known)));
         }
         let (Some(described), Some(row)) = (
@@ -245,7 +264,7 @@ impl Shared {
         Tail::fit(name, &described, row, self.bundle.manifest()).map(|tail| Some(Arc::new(tail)))
     }
 
-    fn tails(&self) -> std::sync::MutexGuard<'_, Vec<Standing>> {
+    fn tails(&self) -> std::sync::MutexGuard<'_, Vec<Place>> {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -264,5 +283,22 @@ async fn keep_checking(shared: Weak<Shared>) {
 async fn cancelled(cancel: &Cancel) {
     while !cancel.is_cancelled() {
         tokio::time::sleep(CANCEL_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tail_that_is_gone_may_come_back_for_a_while() {
+        assert!(!Place::EMPTY.is_gone(), "there never was one");
+        let place = Place {
+            stood: Some(Instant::now()),
+            ..Place::EMPTY
+        };
+        assert!(place.is_gone());
+        tokio::time::advance(GONE_FOR).await;
+        assert!(!place.is_gone(), "for good");
     }
 }

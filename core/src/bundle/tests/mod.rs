@@ -184,7 +184,9 @@ fn what_is_too_large_for_a_constant_is_computed_each_time() {
         .node("Add", &["r1", "zeros"], "sum")
         .node("Relu", &["sum"], "r2")
         .conv("r2", (4, 4), "c2")
-        .node("Relu", &["c2"], "y")
+        // Behind the cut too, where each side makes its own.
+        .node("Add", &["c2", "zeros"], "again")
+        .node("Relu", &["again"], "y")
         .build(&["y"]);
     let bundle = Workshop::new();
     let bundle = bundle.bundle(&model);
@@ -196,6 +198,7 @@ fn what_is_too_large_for_a_constant_is_computed_each_time() {
         "Add",
         "Relu",
         "Conv",
+        "Add",
         "Relu",
     ];
     assert_eq!(ops, expected);
