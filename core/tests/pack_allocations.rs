@@ -57,7 +57,7 @@ fn packing_in_the_steady_state_allocates_nothing() {
 }
 
 #[test]
-fn unpacking_in_the_steady_state_allocates_its_tensors() {
+fn unpacking_in_the_steady_state_allocates_its_tensors_and_nothing_where_there_is_room() {
     let cut = cut();
     let tensors = SHAPES.map(|shape| values(shape, 0.0));
     let result_bytes: usize = tensors.iter().map(|t| size_of_val(t.as_slice())).sum();
@@ -76,5 +76,12 @@ fn unpacking_in_the_steady_state_allocates_its_tensors() {
         let bytes = usize::try_from(counted.bytes_total).unwrap();
         assert!(bytes >= result_bytes, "{codec}: {bytes}");
         assert!(bytes <= result_bytes + 1024, "{codec}: {bytes}");
+
+        let mut places = SHAPES.map(|shape| vec![0.0; shape.iter().product()]);
+        let mut places = places.each_mut().map(Vec::as_mut_slice);
+        let counted = measure(|| {
+            unpacker.unpack_into(&message, &cut, &mut places).unwrap();
+        });
+        assert!(counted.bytes_total <= 1024, "{codec}: {counted:?}");
     }
 }

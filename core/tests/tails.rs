@@ -6,13 +6,13 @@
     reason = "a test says what it expects by unwrapping"
 )]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dyno_core::bundle::{Bundle, Draft, WriteOptions};
 use dyno_core::pixels::PreprocessFile;
-use dyno_core::runtime::{Activation, Cancel, TailOptions, TailStore};
-use dyno_core::{Tensor, TensorData};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailOptions, TailStore};
 
 /// Activations in a batch.
 const BATCH: usize = 4;
@@ -82,12 +82,12 @@ fn check(model: &Path, every: usize) {
     std::fs::remove_dir_all(bundle.folder()).unwrap();
 
     for from in (0..last).step_by(every) {
-        let inputs: Vec<Activation> = (0..BATCH).map(|seed| input(&bundle, from, seed)).collect();
-        let together = tails.run(inputs, last, &Cancel::new()).unwrap();
+        let inputs = stack(&bundle, from, 0..BATCH);
+        let together = tails.run(&inputs, last, &Cancel::new()).unwrap();
         assert_eq!(together.outputs.len(), BATCH);
         for (seed, output) in together.outputs.into_iter().enumerate() {
-            let alone = vec![input(&bundle, from, seed)];
-            let alone = tails.run(alone, last, &Cancel::new()).unwrap();
+            let alone = stack(&bundle, from, seed..seed + 1);
+            let alone = tails.run(&alone, last, &Cancel::new()).unwrap();
             let alone = alone.outputs.into_iter().next().unwrap();
             assert_close(output, alone, from);
         }
@@ -111,13 +111,19 @@ fn assert_close(one: Activation, other: Activation, from: usize) {
     }
 }
 
-fn input(bundle: &Bundle, cut: usize, seed: usize) -> Activation {
-    let tensors = bundle.manifest().cuts[cut].tensors.iter().map(|spec| {
-        let value = |i: usize| ((i * 7 + seed * 13 + 1) as f32 * 0.37).sin();
-        let data = (0..spec.elements()).map(value).collect();
-        Tensor::new(spec.shape.clone(), TensorData::F32(data)).unwrap()
-    });
-    Activation::new(cut, tensors.collect())
+fn stack(bundle: &Bundle, cut: usize, seeds: Range<usize>) -> Stack {
+    let mut stack = Stack::default();
+    stack.begin(&bundle.manifest().cuts[cut]).unwrap();
+    for seed in seeds {
+        let fill = |tensors: &mut [&mut [f32]]| {
+            for (i, x) in tensors.iter_mut().flat_map(|t| t.iter_mut().enumerate()) {
+                *x = ((i * 7 + seed * 13 + 1) as f32 * 0.37).sin();
+            }
+            Ok(())
+        };
+        stack.push_with(fill).unwrap();
+    }
+    stack
 }
 
 fn prepare(model: &Path, out: &Path) -> Arc<Bundle> {

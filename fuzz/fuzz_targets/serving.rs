@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
 use dyno_core::pixels::{Anchor, Colour, Fit, Layout, Preprocess};
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{ElementType, Result, Tensor, TensorData, TensorSpec};
 use dyno_server::{Config, Model, Server, TailEngine, internals};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -67,13 +67,13 @@ impl TailEngine for Hollow {
         &self.0
     }
 
-    fn run(&self, inputs: Vec<Activation>, to: usize, _cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, inputs: &Stack, to: usize, _cancel: &Cancel) -> Result<TailRun> {
         let zeros = |_| {
             let logits = Tensor::new(vec![1, 3], TensorData::F32(vec![0.0; 3]))?;
             Ok(Activation::new(to, vec![logits]))
         };
         Ok(TailRun {
-            outputs: inputs.into_iter().map(zeros).collect::<Result<_>>()?,
+            outputs: (0..inputs.len()).map(zeros).collect::<Result<_>>()?,
             elapsed: Duration::ZERO,
         })
     }

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use dyno_core::bundle::Cut;
-use dyno_core::pack::{inspect, max_message_bytes, peek_cut, unpack};
+use dyno_core::pack::{Unpacker, inspect, max_message_bytes, peek_cut, unpack};
 use dyno_core::schedule::Precision;
 use dyno_core::{ElementType, ErrorKind, TensorSpec};
 use libfuzzer_sys::fuzz_target;
@@ -52,24 +52,36 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     for cut in CUTS.iter() {
+        // Where another activation was nothing is left of it.
+        let used = |spec: &TensorSpec| vec![f32::from_bits(0x7FC0_1234); spec.elements()];
+        let mut places: Vec<Vec<f32>> = cut.tensors.iter().map(used).collect();
+        let mut views: Vec<&mut [f32]> = places.iter_mut().map(Vec::as_mut_slice).collect();
+        let into = Unpacker::default().unpack_into(&message, cut, &mut views);
         match unpack(&message, cut) {
             Ok(tensors) => {
+                into.expect("what can be unpacked can be where there is room");
                 assert_eq!(cut.index, index);
                 assert!(message.len() <= max_message_bytes(cut));
                 assert_eq!(tensors.len(), cut.tensors.len());
                 let info = inspect(&message).expect("what unpacks can be described");
-                for ((tensor, spec), info) in tensors.iter().zip(&cut.tensors).zip(&info.tensors) {
+                let rows = tensors.iter().zip(&cut.tensors).zip(&info.tensors);
+                for (((tensor, spec), info), place) in rows.zip(&places) {
                     assert_eq!(tensor.shape(), spec.shape);
                     let values = tensor.as_f32().expect("activations are f32");
+                    let same = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits();
+                    assert!(values.iter().zip(place).all(same));
                     assert!(
                         info.precision == Precision::Raw || values.iter().all(|x| x.is_finite())
                     );
                 }
             }
-            Err(error) => assert!(matches!(
-                error.kind(),
-                ErrorKind::InvalidActivation | ErrorKind::UnsupportedActivation
-            )),
+            Err(error) => {
+                assert!(matches!(
+                    error.kind(),
+                    ErrorKind::InvalidActivation | ErrorKind::UnsupportedActivation
+                ));
+                assert_eq!(into.expect_err("it is the same message").kind(), error.kind());
+            }
         }
     }
 });

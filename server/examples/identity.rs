@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleHash, Cut, Manifest, Provenance};
 use dyno_core::pixels::{Anchor, Colour, Fit, Layout, Preprocess};
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{ElementType, Result, Tensor, TensorData, TensorSpec};
 use dyno_server::{BodyKind, Config, Model, Server, TailEngine};
 
@@ -30,11 +30,11 @@ impl TailEngine for Identity {
         Ok(1)
     }
 
-    fn decode(&self, _body: &[u8], _kind: BodyKind) -> Result<Activation> {
-        Ok(Activation::new(1, Vec::new()))
+    fn decode(&self, _body: &[u8], _kind: BodyKind, inputs: &mut Stack) -> Result<()> {
+        inputs.push_with(|_| Ok(()))
     }
 
-    fn run(&self, _inputs: Vec<Activation>, to: usize, _cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, _inputs: &Stack, to: usize, _cancel: &Cancel) -> Result<TailRun> {
         let zeros = Tensor::new(vec![1, CLASSES], TensorData::F32(vec![0.0; CLASSES]))?;
         Ok(TailRun {
             outputs: vec![Activation::new(to, vec![zeros])],

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use dyno_core::bundle::{Bundle, Manifest, Profile};
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{Result, Tensor, TensorData, TensorSpec};
 use dyno_server::{Config, Model, Server, TailEngine};
 
@@ -22,12 +22,12 @@ impl TailEngine for Waiting {
         self.bundle.manifest()
     }
 
-    fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, inputs: &Stack, to: usize, cancel: &Cancel) -> Result<TailRun> {
         let mut elapsed = Duration::ZERO;
         let mut outputs = Vec::with_capacity(inputs.len());
-        for input in inputs {
+        for _ in 0..inputs.len() {
             cancel.check()?;
-            let tail_ms = self.profile.span_ms(input.cut, to);
+            let tail_ms = self.profile.span_ms(inputs.cut(), to);
             let tail = Duration::from_secs_f64(tail_ms / 1e3);
             std::thread::sleep(tail);
             elapsed += tail;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use dyno_core::bundle::{Bundle, Cut, Manifest};
 use dyno_core::pack::{Unpacker, peek_cut};
 use dyno_core::pixels::{Frame, Photo};
-use dyno_core::runtime::{Activation, Cancel, TailOptions, TailRun, TailStore};
-use dyno_core::{Error, ErrorKind, Result, Tensor, TensorData};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailOptions, TailRun, TailStore};
+use dyno_core::{Error, ErrorKind, Result};
 
 use crate::batch::Worth;
 
@@ -44,21 +44,26 @@ pub trait TailEngine: Send + Sync + 'static {
         entry(self.manifest(), body, kind)
     }
 
-    /// Turns a body into the activation that the tail starts from, at the cut that [`TailEngine::entry`]
-    /// named.
+    /// Adds to `inputs`, which is of the cut that [`TailEngine::entry`] named, the activation that a body is.
     ///
     /// Fails with [`ErrorKind::InvalidActivation`], [`ErrorKind::UnsupportedActivation`] or
-    /// [`ErrorKind::InvalidImage`]: the body is foreign bytes.
-    fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
-        decode(self.manifest(), body, kind, &mut Unpacker::default())
+    /// [`ErrorKind::InvalidImage`], and adds nothing: the body is foreign bytes.
+    fn decode(&self, body: &[u8], kind: BodyKind, inputs: &mut Stack) -> Result<()> {
+        decode(
+            self.manifest(),
+            body,
+            kind,
+            &mut Unpacker::default(),
+            inputs,
+        )
     }
 
-    /// Runs activations of one cut to cut `to`: the last, or [`TailEngine::junction`]. There is at
+    /// Runs activations from their cut to cut `to`: the last, or [`TailEngine::junction`]. There is at
     /// least one and never more than [`TailEngine::batch_limit`] allows at their cut; the outputs
     /// have their order.
     ///
     /// Fails with [`ErrorKind::Cancelled`] once `cancel` is set.
-    fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun>;
+    fn run(&self, inputs: &Stack, to: usize, cancel: &Cancel) -> Result<TailRun>;
 
     /// Most activations of a cut that are worth running together; 1 where they are not.
     fn batch_limit(&self, cut: usize) -> usize {
@@ -80,10 +85,10 @@ pub trait TailEngine: Send + Sync + 'static {
     /// Makes the first request as fast as the later ones: runs the whole model once, on zeros.
     fn warm_up(&self, cancel: &Cancel) -> Result<()> {
         let manifest = self.manifest();
-        let zeros = TensorData::F32(vec![0.0; manifest.input.elements()]);
-        let input = Tensor::new(manifest.input.shape.clone(), zeros)?;
-        let input = Activation::new(0, vec![input]);
-        self.run(vec![input], manifest.last_cut(), cancel)?;
+        let mut inputs = Stack::default();
+        inputs.begin(tail_cut(manifest, 0)?)?;
+        inputs.push_zeros()?;
+        self.run(&inputs, manifest.last_cut(), cancel)?;
         Ok(())
     }
 }
@@ -116,22 +121,22 @@ impl TailEngine for BundleEngine {
         self.tails.bundle().manifest()
     }
 
-    fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
+    fn decode(&self, body: &[u8], kind: BodyKind, inputs: &mut Stack) -> Result<()> {
         let idle = || {
             self.unpackers
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
         let mut unpacker = idle().pop().unwrap_or_default();
-        let activation = decode(self.manifest(), body, kind, &mut unpacker);
+        let decoded = decode(self.manifest(), body, kind, &mut unpacker, inputs);
         let mut idle = idle();
         if idle.len() < MAX_IDLE_UNPACKERS {
             idle.push(unpacker);
         }
-        activation
+        decoded
     }
 
-    fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, inputs: &Stack, to: usize, cancel: &Cancel) -> Result<TailRun> {
         self.tails.run(inputs, to, cancel)
     }
 
@@ -174,21 +179,34 @@ fn decode(
     body: &[u8],
     kind: BodyKind,
     unpacker: &mut Unpacker,
-) -> Result<Activation> {
+    inputs: &mut Stack,
+) -> Result<()> {
     let preprocess = &manifest.preprocess;
+    let cut = tail_cut(manifest, entry(manifest, body, kind)?)?;
+    if cut.index != inputs.cut() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "a body for cut {} among activations of cut {}",
+                cut.index,
+                inputs.cut()
+            ),
+        ));
+    }
     let frame = match kind {
         BodyKind::Packed => {
-            let cut = tail_cut(manifest, peek_cut(body)?)?;
-            return Ok(Activation::new(cut.index, unpacker.unpack(body, cut)?));
+            return inputs.push_with(|tensors| unpacker.unpack_into(body, cut, tensors));
         }
         BodyKind::Photo => Frame::stage(&Photo::decode(body)?.pixels()?, preprocess)?,
         BodyKind::StagedPhoto => Frame::decode(body, preprocess)?,
-        BodyKind::Tensor => return input_tensor(manifest, body),
+        BodyKind::Tensor => {
+            return inputs.push_with(|tensors| input_tensor(manifest, body, tensors));
+        }
     };
-    Ok(Activation::new(0, vec![frame.to_tensor(preprocess)?]))
+    inputs.push(&Activation::new(0, vec![frame.to_tensor(preprocess)?]))
 }
 
-fn input_tensor(manifest: &Manifest, body: &[u8]) -> Result<Activation> {
+fn input_tensor(manifest: &Manifest, body: &[u8], tensors: &mut [&mut [f32]]) -> Result<()> {
     let input = &manifest.input;
     if body.len() != input.bytes() {
         return Err(Error::new(
@@ -201,11 +219,11 @@ fn input_tensor(manifest: &Manifest, body: &[u8]) -> Result<Activation> {
             ),
         ));
     }
-    let data = TensorData::from_le_bytes(input.element, body);
-    Ok(Activation::new(
-        0,
-        vec![Tensor::new(input.shape.clone(), data)?],
-    ))
+    let (elements, _) = body.as_chunks::<4>();
+    for (to, from) in tensors.iter_mut().flat_map(|t| t.iter_mut()).zip(elements) {
+        *to = f32::from_le_bytes(*from);
+    }
+    Ok(())
 }
 
 /// The row of a cut that leaves something to run.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{HASH, OUTPUTS, PACKED, PATIENCE, client, json, manifest, spec, start, until};
 use dyno_core::bundle::Manifest;
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{ElementType, Result, Tensor, TensorData};
 use dyno_server::{BodyKind, Config, Model, TailEngine};
 use tokio::net::TcpStream;
@@ -182,11 +182,11 @@ impl TailEngine for Large {
         Ok(1)
     }
 
-    fn decode(&self, _body: &[u8], _kind: BodyKind) -> Result<Activation> {
-        Ok(Activation::new(1, Vec::new()))
+    fn decode(&self, _body: &[u8], _kind: BodyKind, inputs: &mut Stack) -> Result<()> {
+        inputs.push_with(|_| Ok(()))
     }
 
-    fn run(&self, _inputs: Vec<Activation>, to: usize, _cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, _inputs: &Stack, to: usize, _cancel: &Cancel) -> Result<TailRun> {
         let map = Tensor::new(vec![1, ELEMENTS], TensorData::F32(vec![0.5; ELEMENTS]))?;
         Ok(TailRun {
             outputs: vec![Activation::new(to, vec![map])],

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{HASH, OUTPUTS, PACKED, assert_error, client, config, json, manifest, spec};
 use dyno_core::bundle::{Cut, Manifest};
 use dyno_core::pack::Packer;
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::schedule::{Codec, Levels, Precision};
 use dyno_core::{ElementType, Result, Tensor, TensorData};
 use dyno_server::{Model, TailEngine};
@@ -32,8 +32,8 @@ impl TailEngine for Echo {
         &self.0
     }
 
-    fn run(&self, inputs: Vec<Activation>, _to: usize, _cancel: &Cancel) -> Result<TailRun> {
-        let kept = inputs[0].as_f32()?[0][..KEPT].to_vec();
+    fn run(&self, inputs: &Stack, _to: usize, _cancel: &Cancel) -> Result<TailRun> {
+        let kept = inputs.get(0).unwrap()[0][..KEPT].to_vec();
         let kept = Tensor::new(vec![1, KEPT], TensorData::F32(kept))?;
         Ok(TailRun {
             outputs: vec![Activation::new(self.0.last_cut(), vec![kept])],

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use common::{HASH, LOGITS, TestServer, assert_error, client, config, json, manifest, spec, start};
 use dyno_core::bundle::Manifest;
-use dyno_core::runtime::{Activation, Cancel, TailRun};
-use dyno_core::{ElementType, Result, Tensor, TensorData};
-use dyno_server::{Model, TailEngine};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
+use dyno_core::{ElementType, Result, TensorData};
+use dyno_server::{BodyKind, Model, TailEngine};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -213,10 +213,13 @@ impl TailEngine for Echo {
         &self.0
     }
 
-    fn run(&self, inputs: Vec<Activation>, to: usize, _cancel: &Cancel) -> Result<TailRun> {
-        let echo = |input: Activation| Ok(Activation::new(to, input.into_tensors()?));
+    fn run(&self, inputs: &Stack, to: usize, _cancel: &Cancel) -> Result<TailRun> {
+        let echo = |index| Activation {
+            cut: to,
+            ..inputs.activation(index).unwrap()
+        };
         Ok(TailRun {
-            outputs: inputs.into_iter().map(echo).collect::<Result<_>>()?,
+            outputs: (0..inputs.len()).map(echo).collect(),
             elapsed: Duration::ZERO,
         })
     }
@@ -406,13 +409,13 @@ fn the_input_tensor_is_a_body_of_its_own() {
         vec![spec("same", ElementType::F32, &[1, 3, 4, 4])],
         &[],
     ));
-    let decoded = echo
-        .decode(&bytes(), dyno_server::BodyKind::Tensor)
-        .unwrap();
-    let expected = Tensor::new(vec![1, 3, 4, 4], TensorData::F32(elements())).unwrap();
-    assert_eq!(decoded.into_tensors().unwrap(), [expected]);
-    assert!(
-        echo.decode(&bytes()[1..], dyno_server::BodyKind::Tensor)
-            .is_err()
+    let mut inputs = Stack::default();
+    inputs.begin(&echo.manifest().cuts[0]).unwrap();
+    let mut decode = |body: &[u8]| echo.decode(body, BodyKind::Tensor, &mut inputs);
+    decode(&bytes()).unwrap();
+    assert!(decode(&bytes()[1..]).is_err());
+    assert_eq!(
+        (inputs.len(), inputs.get(0)),
+        (1, Some(vec![&elements()[..]]))
     );
 }

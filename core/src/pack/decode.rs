@@ -42,38 +42,49 @@ impl Unpacker {
 
     /// See [`unpack`].
     pub fn unpack(&mut self, message: &[u8], cut: &Cut) -> Result<Vec<Tensor>> {
-        let message = wire::read(message)?;
-        if message.cut != cut.index || message.tensors.len() != cut.tensors.len() {
-            return Err(invalid(format!(
-                "the message holds {} tensors of cut {}, expected {} of cut {}",
-                message.tensors.len(),
-                message.cut,
-                cut.tensors.len(),
-                cut.index
-            )));
-        }
-        for (spec, (row, _)) in cut.tensors.iter().zip(&message.tensors) {
-            let elements = elements_of(spec)?;
-            if row.elements as usize != elements {
-                return Err(invalid(format!(
-                    "tensor '{}' has {} elements, expected {elements} for the shape {:?}",
-                    spec.name, row.elements, spec.shape
-                )));
-            }
-        }
-        cut.tensors
-            .iter()
-            .zip(&message.tensors)
-            .map(|(spec, (row, payload))| {
-                self.tensor(spec, row, payload).map_err(|e| {
-                    e.context(format_args!("cut {}, tensor '{}'", cut.index, spec.name))
-                })
+        let message = read(message, cut)?;
+        let tensors = cut.tensors.iter().zip(&message.tensors);
+        tensors
+            .map(|(spec, tensor)| {
+                let mut values = vec![0.0; spec.elements()];
+                self.tensor(cut.index, spec, tensor, &mut values)?;
+                Tensor::new(spec.shape.clone(), TensorData::F32(values))
             })
             .collect()
     }
 
-    /// For a row whose elements are those of `spec`.
-    fn tensor(&mut self, spec: &TensorSpec, row: &Row, payload: &[u8]) -> Result<Tensor> {
+    /// As [`unpack`], into memory that is there: a slice for each tensor of `cut`, of its elements, all of which are written.
+    ///
+    /// After a failure they hold anything. Fails with [`ErrorKind::InvalidArgument`] if the slices are not of the cut's sizes.
+    pub fn unpack_into(
+        &mut self,
+        message: &[u8],
+        cut: &Cut,
+        tensors: &mut [&mut [f32]],
+    ) -> Result<()> {
+        let message = read(message, cut)?;
+        let fits = |(spec, values): (&TensorSpec, &&mut [f32])| spec.elements() == values.len();
+        if tensors.len() != cut.tensors.len() || !cut.tensors.iter().zip(&*tensors).all(fits) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("there is not room for the tensors of cut {}", cut.index),
+            ));
+        }
+        let rows = cut.tensors.iter().zip(&message.tensors);
+        for ((spec, tensor), values) in rows.zip(tensors) {
+            self.tensor(cut.index, spec, tensor, values)?;
+        }
+        Ok(())
+    }
+
+    /// Fills `values`, which are as many as the row and `spec` have elements.
+    fn tensor(
+        &mut self,
+        cut: usize,
+        spec: &TensorSpec,
+        (row, payload): &(Row, &[u8]),
+        values: &mut [f32],
+    ) -> Result<()> {
         let grid = match row.precision {
             Precision::Raw => Grid::Raw,
             Precision::Levels(levels) => {
@@ -84,12 +95,35 @@ impl Unpacker {
             shape: &spec.shape,
             grid,
         };
-        let mut values = vec![0.0; row.elements as usize];
         self.codecs
             .get(row.codec)
-            .decode(&frame, payload, &mut values)?;
-        Tensor::new(spec.shape.clone(), TensorData::F32(values))
+            .decode(&frame, payload, values)
+            .map_err(|e| e.context(format_args!("cut {cut}, tensor '{}'", spec.name)))
     }
+}
+
+/// The frame of a message, if it holds tensors of the cut's sizes.
+fn read<'m>(message: &'m [u8], cut: &Cut) -> Result<wire::Message<'m>> {
+    let message = wire::read(message)?;
+    if message.cut != cut.index || message.tensors.len() != cut.tensors.len() {
+        return Err(invalid(format!(
+            "the message holds {} tensors of cut {}, expected {} of cut {}",
+            message.tensors.len(),
+            message.cut,
+            cut.tensors.len(),
+            cut.index
+        )));
+    }
+    for (spec, (row, _)) in cut.tensors.iter().zip(&message.tensors) {
+        let elements = elements_of(spec)?;
+        if row.elements as usize != elements {
+            return Err(invalid(format!(
+                "tensor '{}' has {} elements, expected {elements} for the shape {:?}",
+                spec.name, row.elements, spec.shape
+            )));
+        }
+    }
+    Ok(message)
 }
 
 fn invalid(message: impl Into<String>) -> Error {

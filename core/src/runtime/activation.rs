@@ -32,22 +32,6 @@ impl SpanTensor {
         })
     }
 
-    /// The dimensions, outermost first.
-    pub(crate) fn shape(&self) -> Result<Vec<usize>> {
-        match &self.0 {
-            Held::Owned(tensor) => Ok(tensor.shape().to_vec()),
-            Held::Ort(value) => {
-                let (shape, _) = value
-                    .try_extract_tensor::<f32>()
-                    .map_err(super::ort_error)?;
-                Ok(shape
-                    .iter()
-                    .map(|&d| usize::try_from(d).unwrap_or(0))
-                    .collect())
-            }
-        }
-    }
-
     /// The tensor with elements of its own (copied out of ONNX Runtime if they are there).
     pub fn into_tensor(self) -> Result<Tensor> {
         match self.0 {
@@ -132,9 +116,12 @@ pub(super) fn copy_out(value: &DynValue) -> Result<Tensor> {
     Tensor::new(shape, data)
 }
 
-/// A value of shape `[n, ...]` as `n` tensors of shape `[1, ...]`.
-pub(super) fn split_out(value: &DynValue, n: usize) -> Result<Vec<Tensor>> {
-    let (mut shape, data) = copy_out(value)?.into_parts();
+/// A value of shape `[n, ...]` as `n` tensors of shape `[1, ...]`; one is the value, of whatever shape.
+pub(super) fn split(value: DynValue, n: usize) -> Result<Vec<SpanTensor>> {
+    if n == 1 {
+        return Ok(vec![SpanTensor(Held::Ort(value))]);
+    }
+    let (mut shape, data) = copy_out(&value)?.into_parts();
     match shape.first_mut() {
         Some(batch) if *batch == n => *batch = 1,
         _ => {
@@ -146,7 +133,7 @@ pub(super) fn split_out(value: &DynValue, n: usize) -> Result<Vec<Tensor>> {
     }
     data.split(n)
         .into_iter()
-        .map(|part| Tensor::new(shape.clone(), part))
+        .map(|part| Tensor::new(shape.clone(), part).map(SpanTensor::from))
         .collect()
 }
 

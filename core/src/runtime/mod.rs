@@ -15,6 +15,7 @@ mod probe;
 mod span;
 mod span_io;
 mod spans;
+mod stack;
 mod tails;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use environment::{MIN_ORT_VERSION, ORT_DYLIB_PATH, environment, load};
 pub use executor::{Executor, SpanRun};
 pub(crate) use probe::{Probe, ProbeOutput};
 pub use spans::{SpanOptions, SpanStore, SpanTimes};
+pub use stack::Stack;
 pub use tails::{TailOptions, TailRun, TailStore};
 pub use trim::give_back_free_memory;
 

@@ -1,6 +1,7 @@
 //! How a session's values relate to the tensors of the cuts on both sides of its span.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use ort::session::{NoSelectedOutputs, RunOptions, Session, SessionInputValue, Se
 use ort::value::{DynValue, TensorRef};
 
 use super::activation::{Activation, Held, SpanTensor};
-use super::{Cancel, ort_error};
+use super::{Cancel, Stack, ort_error};
 use crate::graph::span::{Source, SpanModel};
 use crate::{Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 
@@ -69,51 +70,48 @@ impl SpanIo {
             }
         };
         let elapsed = start.elapsed();
-        Ok((self.collect(computed, input)?, elapsed))
+        let mut passed: Vec<Option<SpanTensor>> = input.tensors.into_iter().map(Some).collect();
+        let passed = |index| passed.get_mut(index).and_then(Option::take);
+        Ok((self.collect(computed, passed)?, elapsed))
     }
 
-    /// Runs several activations in one call of a session that is open for them; they come out in
-    /// the order they went in.
-    pub(super) fn run_together(
+    /// Runs some activations of a stack in one call, of a session that is open for them if they are several; they come out
+    /// in the order they went in. Without a session everything is passed on.
+    pub(super) fn run_stacked(
         &self,
-        session: &mut Session,
-        inputs: Vec<Activation>,
+        session: Option<&mut Session>,
+        inputs: &Stack,
+        some: Range<usize>,
         cancel: &Cancel,
     ) -> Result<(Vec<Activation>, Duration)> {
         let start = Instant::now();
-        let count = inputs.len();
-        let stacked = self.inputs.iter().map(|(index, name)| {
-            let tensors = inputs.iter().map(|input| input.tensors.get(*index));
-            let tensors: Option<Vec<&SpanTensor>> = tensors.collect();
-            stack(&tensors.ok_or_else(|| missing(name))?)
-        });
-        let stacked: Result<Vec<(Vec<usize>, Vec<f32>)>> = stacked.collect();
-        let stacked = stacked?;
-        let values = self
-            .inputs
-            .iter()
-            .zip(&stacked)
-            .map(|((_, name), (shape, data))| {
-                let view = TensorRef::from_array_view((shape.clone(), data.as_slice()))
-                    .map_err(ort_error)?;
-                Ok((Cow::Borrowed(name.as_str()), SessionInputValue::from(view)))
-            });
-        let values: Result<Vec<_>> = values.collect();
         // For each output, the parts of the activations in their order.
-        let mut parts = self.compute(session, values?, cancel, |values| {
-            values
-                .iter()
-                .map(|value| super::activation::split_out(value, count))
-                .map(|parts| parts.map(Vec::into_iter))
-                .collect::<Result<Vec<_>>>()
-        })?;
+        let mut parts = match session {
+            None => Vec::new(),
+            Some(session) => {
+                let values = self.inputs.iter().map(|(index, name)| {
+                    let view = inputs.view(*index, some.clone());
+                    let view = view.ok_or_else(|| missing(name))?;
+                    let view = TensorRef::from_array_view(view).map_err(ort_error)?;
+                    Ok((Cow::Borrowed(name.as_str()), SessionInputValue::from(view)))
+                });
+                let values: Result<Vec<_>> = values.collect();
+                self.compute(session, values?, cancel, |values| {
+                    let split = |value| super::activation::split(value, some.len());
+                    let parts = values.into_iter().map(split);
+                    parts
+                        .map(|parts| parts.map(Vec::into_iter))
+                        .collect::<Result<Vec<_>>>()
+                })?
+            }
+        };
         let elapsed = start.elapsed();
-        let outputs = inputs.into_iter().map(|input| {
-            let computed = parts
-                .iter_mut()
-                .map(|parts| parts.next().map(SpanTensor::from));
+        let outputs = some.map(|index| {
+            let computed = parts.iter_mut().map(Iterator::next);
             let computed: Option<Vec<SpanTensor>> = computed.collect();
-            self.collect(computed.ok_or_else(misfit)?, input)
+            self.collect(computed.ok_or_else(misfit)?, |tensor| {
+                inputs.copy(tensor, index)
+            })
         });
         let outputs: Result<Vec<Activation>> = outputs.collect();
         Ok((outputs?, elapsed))
@@ -138,12 +136,15 @@ impl SpanIo {
     }
 
     /// The tensors of the last cut, from those that were computed and those of the first cut.
-    fn collect(&self, computed: Vec<SpanTensor>, input: Activation) -> Result<Activation> {
+    fn collect(
+        &self,
+        computed: Vec<SpanTensor>,
+        mut passed: impl FnMut(usize) -> Option<SpanTensor>,
+    ) -> Result<Activation> {
         let mut computed: Vec<Option<SpanTensor>> = computed.into_iter().map(Some).collect();
-        let mut passed: Vec<Option<SpanTensor>> = input.tensors.into_iter().map(Some).collect();
         let tensors = self.outputs.iter().map(|source| match *source {
             Source::Computed(index) => computed.get_mut(index).and_then(Option::take),
-            Source::Passed(index) => passed.get_mut(index).and_then(Option::take),
+            Source::Passed(index) => passed(index),
         });
         let tensors: Option<Vec<SpanTensor>> = tensors.collect();
         Ok(Activation {
@@ -161,25 +162,6 @@ pub(super) fn filled(entry: &[TensorSpec], mut value: impl FnMut() -> f32) -> Re
     });
     let tensors: Result<Vec<Tensor>> = tensors.collect();
     Ok(Activation::new(0, tensors?))
-}
-
-/// Tensors of one shape `[1, ...]` as one of shape `[n, ...]`.
-fn stack(tensors: &[&SpanTensor]) -> Result<(Vec<usize>, Vec<f32>)> {
-    let (first, rest) = tensors.split_first().ok_or_else(misfit)?;
-    let mut shape = first.shape()?;
-    let mut data = Vec::with_capacity(first.as_f32()?.len() * tensors.len());
-    data.extend_from_slice(first.as_f32()?);
-    for tensor in rest {
-        if tensor.shape()? != shape {
-            return Err(misfit());
-        }
-        data.extend_from_slice(tensor.as_f32()?);
-    }
-    match shape.first_mut() {
-        Some(batch @ 1) => *batch = tensors.len(),
-        _ => return Err(misfit()),
-    }
-    Ok((shape, data))
 }
 
 fn missing(name: &str) -> Error {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dyno_core::bundle::{BundleHash, Cut, Manifest, Provenance};
 use dyno_core::pixels::{Colour, Fit, Layout, Preprocess};
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 use tokio::sync::oneshot;
 
@@ -65,17 +65,20 @@ impl TailEngine for Scripted {
         }
     }
 
-    fn decode(&self, body: &[u8], _kind: BodyKind) -> Result<Activation> {
+    fn decode(&self, body: &[u8], _kind: BodyKind, inputs: &mut Stack) -> Result<()> {
         if body == b"bad" {
             return Err(Error::new(ErrorKind::InvalidActivation, "truncated"));
         }
-        Ok(activation(body[0].into(), body[1]))
+        inputs.push(&activation(body[0].into(), body[1]))
     }
 
-    fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun> {
-        let cut = inputs[0].cut;
-        let numbers: Vec<f32> = inputs.iter().map(|i| i.as_f32().unwrap()[0][0]).collect();
-        self.runs.lock().unwrap().push((cut, to, inputs.len()));
+    fn run(&self, inputs: &Stack, to: usize, cancel: &Cancel) -> Result<TailRun> {
+        let all = 0..inputs.len();
+        let numbers: Vec<f32> = all.clone().map(|i| inputs.get(i).unwrap()[0][0]).collect();
+        self.runs
+            .lock()
+            .unwrap()
+            .push((inputs.cut(), to, inputs.len()));
         assert!(!numbers.contains(&f32::from(PANIC)), "as told");
         if numbers.contains(&f32::from(WAIT)) {
             if let Some(entered) = self.entered.lock().unwrap().take() {
@@ -89,9 +92,9 @@ impl TailEngine for Scripted {
                 }
             }
         }
-        let outputs = inputs.into_iter().map(|input| Activation {
+        let outputs = all.map(|index| Activation {
             cut: to,
-            tensors: input.tensors,
+            ..inputs.activation(index).unwrap()
         });
         Ok(TailRun {
             outputs: outputs.collect(),

@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dyno_core::runtime::{Activation, TailRun};
+use dyno_core::bundle::Manifest;
+use dyno_core::runtime::{Activation, Stack, TailRun};
 use dyno_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -194,12 +195,14 @@ impl Shared {
 
     /// A worker's life.
     fn work(&self) {
+        let mut inputs = Stack::default();
         while let Some((lost, batch)) = self.next() {
             for job in lost {
                 job.fail(late());
             }
             if let Some(Batch { jobs, to }) = batch {
-                self.run(jobs, to);
+                self.run(jobs, to, &mut inputs);
+                inputs.clear();
             }
         }
         self.state().alive -= 1;
@@ -235,9 +238,16 @@ impl Shared {
         self.state().queue.push(job);
     }
 
-    fn run(&self, jobs: Vec<Job>, to: usize) {
+    /// Runs what a batch holds in the memory of `inputs`.
+    fn run(&self, jobs: Vec<Job>, to: usize, inputs: &mut Stack) {
+        let Some(line) = jobs.first().map(|job| Arc::clone(&job.line)) else {
+            return;
+        };
+        let at = jobs.first().map_or(0, Job::at);
+        if let Err(error) = begin(inputs, line.engine.manifest(), at) {
+            return fail_all(jobs, &error);
+        }
         let party = Arc::new(Party::until(jobs.iter().map(|job| job.deadline)));
-        let mut inputs: Vec<Activation> = Vec::with_capacity(jobs.len());
         let mut running: Vec<Job> = Vec::with_capacity(jobs.len());
         for mut job in jobs {
             // Decoding those before it took its time.
@@ -245,12 +255,12 @@ impl Shared {
                 job.fail(late());
                 continue;
             }
-            match job.input() {
-                Ok(activation) if job.client.join(&party) => {
-                    inputs.push(activation);
-                    running.push(job);
+            match job.enter(inputs) {
+                Ok(()) if job.client.join(&party) => running.push(job),
+                Ok(()) => {
+                    inputs.pop();
+                    job.fail(late());
                 }
-                Ok(_) => job.fail(late()),
                 Err(error) => job.fail(error),
             }
         }
@@ -259,10 +269,10 @@ impl Shared {
         for job in &mut running {
             job.times.queue += started.saturating_duration_since(job.waiting);
         }
-        let Some(line) = running.first().map(|job| Arc::clone(&job.line)) else {
+        if running.is_empty() {
             return;
-        };
-        let count = inputs.len();
+        }
+        let count = running.len();
         let ran = guarded(|| line.engine.run(inputs, to, &party.cancel));
         let ended = Instant::now();
         for job in &running {
@@ -286,13 +296,8 @@ impl Shared {
                     self.proceed(job, output);
                 }
             }
-            Ok(_) => running.into_iter().for_each(|job| job.fail(defect())),
-            Err(error) => {
-                let text = error.to_string();
-                for job in running {
-                    job.fail(Error::new(error.kind(), text.clone()));
-                }
-            }
+            Ok(_) => fail_all(running, &defect()),
+            Err(error) => fail_all(running, &error),
         }
     }
 
@@ -316,30 +321,44 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a worker panicked")))
 }
 
+fn fail_all(jobs: Vec<Job>, error: &Error) {
+    let text = error.to_string();
+    for job in jobs {
+        job.fail(Error::new(error.kind(), text.clone()));
+    }
+}
+
+/// Empties `inputs` for activations of a cut.
+fn begin(inputs: &mut Stack, manifest: &Manifest, cut: usize) -> Result<()> {
+    let row = manifest.cuts.get(cut).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Internal,
+            format!("the engine named cut {cut}, which the model has not"),
+        )
+    })?;
+    inputs.begin(row)
+}
+
 impl Job {
-    /// What it is run with, decoded now if it came as a body; it waits for the rest of its batch then.
-    fn input(&mut self) -> Result<Activation> {
+    /// Adds what it is run with to `inputs`, decoded now if it came as a body; it waits for the rest of its batch then.
+    fn enter(&mut self, inputs: &mut Stack) -> Result<()> {
+        let before = inputs.len();
         match self.take_stage() {
-            Stage::Ready(activation) => Ok(activation),
+            Stage::Ready(activation) => inputs.push(&activation)?,
             Stage::Body(body, kind) => {
                 let started = Instant::now();
                 self.times.queue += started.saturating_duration_since(self.waiting);
-                let decoded = guarded(|| self.line.engine.decode(&body, kind))?;
-                if decoded.cut != self.cut {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        format!(
-                            "the engine named cut {} for a body and decoded it to cut {}",
-                            self.cut, decoded.cut
-                        ),
-                    ));
-                }
+                guarded(|| self.line.engine.decode(&body, kind, inputs))?;
                 self.waiting = Instant::now();
                 self.times.moments.unpack = Some(started);
                 self.times.unpack = self.waiting.saturating_duration_since(started);
-                Ok(decoded)
             }
-            Stage::Taken => Err(defect()),
+            Stage::Taken => {}
+        }
+        if inputs.len() == before + 1 {
+            Ok(())
+        } else {
+            Err(defect())
         }
     }
 }

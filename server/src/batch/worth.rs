@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use dyno_core::Result;
-use dyno_core::runtime::{Activation, Cancel, TailStore};
+use dyno_core::runtime::{Cancel, Stack, TailStore};
 
 /// Batch sizes that are tried, as far as the configuration allows them.
 const SIZES: [usize; 4] = [2, 4, 8, 16];
@@ -185,10 +185,12 @@ impl Trial {
 /// Milliseconds that one activation takes in a batch of a size.
 fn each_ms(tails: &TailStore, cut: usize, size: usize, cancel: &Cancel) -> Result<f64> {
     let manifest = tails.bundle().manifest();
-    let inputs: Result<Vec<Activation>> = (0..size)
-        .map(|_| Activation::zeros(&manifest.cuts[cut]))
-        .collect();
-    let run = tails.run(inputs?, manifest.last_cut(), cancel)?;
+    let mut inputs = Stack::default();
+    inputs.begin(&manifest.cuts[cut])?;
+    for _ in 0..size {
+        inputs.push_zeros()?;
+    }
+    let run = tails.run(&inputs, manifest.last_cut(), cancel)?;
     Ok(run.elapsed.as_secs_f64() * 1e3 / size as f64)
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use dyno_core::bundle::{Bundle, Manifest, TailPattern};
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{Error, ErrorKind, Result};
 use futures_util::future::try_join_all;
 use tokio::runtime::Handle;
@@ -127,12 +127,12 @@ impl TailEngine for RemoteEngine {
 
     /// One call for each activation, all at once: whether they become a batch is for the other server
     /// to say.
-    fn run(&self, inputs: Vec<Activation>, _to: usize, cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, inputs: &Stack, _to: usize, cancel: &Cancel) -> Result<TailRun> {
         let started = std::time::Instant::now();
         let deadline = cancel.deadline().map(Into::into);
-        let calls = inputs
-            .into_iter()
-            .map(|input| self.shared.call(input, deadline));
+        let calls = (0..inputs.len())
+            .filter_map(|index| inputs.get(index))
+            .map(|input| self.shared.call(inputs.cut(), input, deadline));
         let outputs = self.runtime.block_on(async {
             tokio::select! {
                 outputs = try_join_all(calls) => outputs,
@@ -164,14 +164,20 @@ impl TailEngine for RemoteEngine {
 }
 
 impl Shared {
-    async fn call(&self, input: Activation, deadline: Option<Instant>) -> Result<Activation> {
-        let tail = self.tail(input.cut)?;
+    /// `input` has the elements of each tensor of the cut.
+    async fn call(
+        &self,
+        cut: usize,
+        input: Vec<&[f32]>,
+        deadline: Option<Instant>,
+    ) -> Result<Activation> {
+        let tail = self.tail(cut)?;
         let request = tail.request(&input)?;
         let answer = self
             .remote
             .infer(request, tail.answer_bytes(), deadline)
             .await?;
-        let outputs = tail.outputs(&answer, input)?;
+        let outputs = tail.outputs(&answer, &input)?;
         Ok(Activation::new(self.bundle.manifest().last_cut(), outputs))
     }
 

@@ -1,7 +1,6 @@
 //! One tail on another server: what it takes and gives, and the messages to and from it.
 
 use dyno_core::bundle::{Cut, Manifest};
-use dyno_core::runtime::Activation;
 use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 
 use super::proto::{
@@ -74,9 +73,8 @@ impl Tail {
         })
     }
 
-    /// The call that runs it.
-    pub(super) fn request(&self, activation: &Activation) -> Result<ModelInferRequest> {
-        let tensors = activation.as_f32()?;
+    /// The call that runs it on the elements of each tensor of the cut.
+    pub(super) fn request(&self, tensors: &[&[f32]]) -> Result<ModelInferRequest> {
         let mut raw = Vec::with_capacity(self.inputs.len());
         for (index, spec) in &self.inputs {
             let elements = tensors.get(*index).ok_or_else(|| {
@@ -111,13 +109,13 @@ impl Tail {
             .fold(0, usize::saturating_add)
     }
 
-    /// The model's outputs: the answer's and those that the activation had already.
+    /// The model's outputs: the answer's and those that were tensors of the cut already, of which `passed` has the elements.
     ///
     /// Fails with [`ErrorKind::Runtime`] if the answer is not what was asked for.
     pub(super) fn outputs(
         &self,
         answer: &ModelInferResponse,
-        activation: Activation,
+        passed: &[&[f32]],
     ) -> Result<Vec<Tensor>> {
         let wrong = |spec: &TensorSpec, what: &str| {
             Error::new(
@@ -135,15 +133,13 @@ impl Tail {
                 format!("the tail engine's answer of model '{}' is torn", self.name),
             ));
         }
-        let mut passed: Vec<_> = activation.tensors.into_iter().map(Some).collect();
         let mut tensors = Vec::with_capacity(self.outputs.len());
         for (source, spec) in &self.outputs {
-            let tensor = match source {
-                Source::Passed(index) => passed
-                    .get_mut(*index)
-                    .and_then(Option::take)
-                    .ok_or_else(|| wrong(spec, "no"))?
-                    .into_tensor()?,
+            let data = match source {
+                Source::Passed(index) => {
+                    let elements = passed.get(*index).ok_or_else(|| wrong(spec, "no"))?;
+                    TensorData::F32(elements.to_vec())
+                }
                 Source::Computed => {
                     let index = answer
                         .outputs
@@ -154,7 +150,7 @@ impl Tail {
                     if output.datatype != name_of(spec.element) || !is_shape(&output.shape, spec) {
                         return Err(wrong(spec, "another type or shape for"));
                     }
-                    let data = match answer.raw_output_contents.get(index) {
+                    match answer.raw_output_contents.get(index) {
                         Some(raw) if raw.len() == spec.bytes() => {
                             TensorData::from_le_bytes(spec.element, raw)
                         }
@@ -162,11 +158,10 @@ impl Tail {
                         None => typed(output.contents.as_ref(), spec.element)
                             .filter(|data| data.len() == spec.elements())
                             .ok_or_else(|| wrong(spec, "another length for"))?,
-                    };
-                    Tensor::new(spec.shape.clone(), data)?
+                    }
                 }
             };
-            tensors.push(tensor);
+            tensors.push(Tensor::new(spec.shape.clone(), data)?);
         }
         Ok(tensors)
     }

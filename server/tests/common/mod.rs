@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dyno_core::bundle::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 use dyno_core::pixels::{Anchor, Colour, Fit, Layout, Preprocess};
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::{ElementType, Error, ErrorKind, Result, Tensor, TensorData, TensorSpec};
 use dyno_server::{BodyKind, Config, Model, Reloader, Server, TailEngine};
 use reqwest::{Client, RequestBuilder, Response};
@@ -103,7 +103,10 @@ pub fn spec(name: &str, element: ElementType, shape: &[usize]) -> TensorSpec {
     }
 }
 
-/// Does what the body's bytes say: see [`Fake::run`].
+/// Bodies that say what to do.
+const ORDERS: [&[u8]; 4] = [b"panic", b"broken", b"wait", b"wrong outputs"];
+
+/// Does what the body says: see [`Fake::run`].
 pub struct Fake {
     manifest: Manifest,
     events: mpsc::UnboundedSender<&'static str>,
@@ -122,30 +125,24 @@ impl TailEngine for Fake {
         Ok(usize::from(kind == BodyKind::Packed))
     }
 
-    fn decode(&self, body: &[u8], kind: BodyKind) -> Result<Activation> {
+    fn decode(&self, body: &[u8], _kind: BodyKind, inputs: &mut Stack) -> Result<()> {
         let fail = |kind, text: &str| Err(Error::new(kind, text));
         match body {
             b"bad activation" => fail(ErrorKind::InvalidActivation, "truncated"),
             b"bad codec" => fail(ErrorKind::UnsupportedActivation, "codec 9 is unknown"),
             b"bad photo" => fail(ErrorKind::InvalidImage, "not a photo"),
-            _ => {
-                let cut = usize::from(kind == BodyKind::Packed);
-                let bytes = TensorData::U8(body.to_vec());
-                Ok(Activation::new(
-                    cut,
-                    vec![Tensor::new(vec![body.len()], bytes)?],
-                ))
-            }
+            _ => inputs.push_with(|tensors| {
+                let told = ORDERS.iter().zip(0..).find(|(order, _)| **order == body);
+                tensors[0][0] = f32::from_bits(told.map_or(u32::MAX, |(_, order)| order));
+                Ok(())
+            }),
         }
     }
 
-    fn run(&self, mut inputs: Vec<Activation>, _to: usize, cancel: &Cancel) -> Result<TailRun> {
-        let tensor = inputs.remove(0).into_tensors()?.remove(0);
-        let (_, TensorData::U8(body)) = tensor.into_parts() else {
-            return Err(Error::new(ErrorKind::Internal, "not what decode made"));
-        };
+    fn run(&self, inputs: &Stack, _to: usize, cancel: &Cancel) -> Result<TailRun> {
+        let told = inputs.get(0).unwrap()[0][0].to_bits() as usize;
         self.runs.fetch_add(1, Ordering::SeqCst);
-        match body.as_slice() {
+        match ORDERS.get(told).copied().unwrap_or_default() {
             b"panic" => panic!("as told"),
             b"broken" => return Err(Error::new(ErrorKind::Runtime, "secret detail")),
             b"wait" => {

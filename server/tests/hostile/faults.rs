@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dyno_core::bundle::Manifest;
-use dyno_core::runtime::{Activation, Cancel, TailRun};
+use dyno_core::runtime::{Activation, Cancel, Stack, TailRun};
 use dyno_core::schedule::{Codec, Precision};
 use dyno_core::{Result, Tensor, TensorData};
 use dyno_server::{BodyKind, Model, TailEngine};
@@ -27,12 +27,12 @@ impl TailEngine for Fragile {
         Ok(1)
     }
 
-    fn decode(&self, body: &[u8], _kind: BodyKind) -> Result<Activation> {
+    fn decode(&self, body: &[u8], _kind: BodyKind, inputs: &mut Stack) -> Result<()> {
         assert!(!self.1.load(Ordering::SeqCst), "secret {body:?}");
-        Ok(Activation::new(1, Vec::new()))
+        inputs.push_with(|_| Ok(()))
     }
 
-    fn run(&self, _inputs: Vec<Activation>, _to: usize, _cancel: &Cancel) -> Result<TailRun> {
+    fn run(&self, _inputs: &Stack, _to: usize, _cancel: &Cancel) -> Result<TailRun> {
         let logits = Tensor::new(vec![1, 3], TensorData::F32(vec![0.0; 3]))?;
         Ok(TailRun {
             outputs: vec![Activation::new(self.0.last_cut(), vec![logits])],

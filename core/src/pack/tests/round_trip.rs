@@ -5,11 +5,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{Random, cut};
+use crate::bundle::Cut;
 use crate::pack::{
-    MessageInfo, Packer, Shaping, TensorShaping, inspect, max_message_bytes, peek_cut, unpack,
+    MessageInfo, Packer, Shaping, TensorShaping, Unpacker, inspect, max_message_bytes, peek_cut,
+    unpack,
 };
 use crate::schedule::{Codec, Levels, Precision};
-use crate::{ElementType, ErrorKind};
+use crate::{ElementType, ErrorKind, Tensor, TensorSpec};
 
 /// The definition, written as plainly as possible: independent of the code under test.
 fn quantised(values: &[f32], levels: u32) -> (Vec<f32>, f64) {
@@ -62,6 +64,24 @@ fn codecs() -> impl Strategy<Value = Codec> {
     prop::sample::select(Codec::ALL)
 }
 
+/// What a message holds, in memory of its own and in memory where something else was.
+fn unpacked(message: &[u8], cut: &Cut) -> Vec<Tensor> {
+    let tensors = unpack(message, cut).unwrap();
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let used = |spec: &TensorSpec| vec![f32::from_bits(0x7FC0_1234); spec.elements()];
+    let mut places: Vec<Vec<f32>> = cut.tensors.iter().map(used).collect();
+    let mut views: Vec<&mut [f32]> = places.iter_mut().map(Vec::as_mut_slice).collect();
+    Unpacker::default()
+        .unpack_into(message, cut, &mut views)
+        .unwrap();
+    for (tensor, place) in tensors.iter().zip(&places) {
+        assert_eq!(bits(tensor.as_f32().unwrap()), bits(place));
+    }
+    let no_room = Unpacker::default().unpack_into(message, cut, &mut []);
+    assert_eq!(no_room.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    tensors
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
 
@@ -74,7 +94,7 @@ proptest! {
         let message = Packer::default().pack(&cut, &[&first, &second], precision, codec).unwrap();
         prop_assert!(message.len() <= max_message_bytes(&cut));
         prop_assert_eq!(peek_cut(&message).unwrap(), 7);
-        let tensors = unpack(&message, &cut).unwrap();
+        let tensors = unpacked(&message, &cut);
         prop_assert_eq!(tensors.len(), 2);
         for ((tensor, spec), values) in tensors.iter().zip(&cut.tensors).zip([&first, &second]) {
             prop_assert_eq!(tensor.shape(), &spec.shape);
@@ -95,7 +115,7 @@ proptest! {
         let cut = cut(0, &[&[values.len()]]);
         let message = Packer::default().pack(&cut, &[&values], Precision::Raw, codec).unwrap();
         prop_assert!(message.len() <= max_message_bytes(&cut));
-        let tensors = unpack(&message, &cut).unwrap();
+        let tensors = unpacked(&message, &cut);
         let back: Vec<u32> = tensors[0].as_f32().unwrap().iter().map(|x| x.to_bits()).collect();
         prop_assert_eq!(back, bits);
     }

@@ -17,7 +17,7 @@ use self::recipe::{Kitchen, Recipe, WEIGHTS_FILE};
 use self::weights::Weights;
 use super::span_io::filled;
 use super::trim::give_back_free_memory;
-use super::{Activation, Cancel};
+use super::{Activation, Cancel, Stack};
 use crate::bundle::Bundle;
 use crate::graph::batch;
 use crate::graph::span::SpanModel;
@@ -130,23 +130,20 @@ impl TailStore {
         self.shared.bytes()
     }
 
-    /// Runs the span from the activations' cut, one for all of them, to cut `to`; in one run if
-    /// the span takes them together, otherwise one after the other.
+    /// Runs the span from the activations' cut to cut `to`; in one run if the span takes them together,
+    /// otherwise one after the other.
     ///
     /// Fails with [`ErrorKind::Cancelled`] once `cancel` is set, and with
-    /// [`ErrorKind::InvalidArgument`] if there is no activation or they are not of one cut.
-    pub fn run(&self, inputs: Vec<Activation>, to: usize, cancel: &Cancel) -> Result<TailRun> {
+    /// [`ErrorKind::InvalidArgument`] if there is no activation.
+    pub fn run(&self, inputs: &Stack, to: usize, cancel: &Cancel) -> Result<TailRun> {
         cancel.check()?;
-        let from = match inputs.first() {
-            Some(first) if inputs.iter().all(|input| input.cut == first.cut) => first.cut,
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    "a batch is one or more activations of one cut",
-                ));
-            }
-        };
-        let key = (from, to);
+        if inputs.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a batch is one or more activations",
+            ));
+        }
+        let key = (inputs.cut(), to);
         self.recipe(key, |recipe| {
             let mut session = self.session(key, recipe)?;
             let run = run(recipe, session.as_mut(), inputs, cancel);
@@ -222,17 +219,22 @@ impl TailStore {
         let mut session = self
             .new_session(&recipe)?
             .ok_or_else(|| unsuitable("there is nothing to run"))?;
-        let samples = || {
-            let mut random = Random(1);
-            let sample = move |_| filled(&closed.entry, || random.next());
-            (0..CHECKED_TOGETHER).map(sample)
-        };
-        let inputs: Result<Vec<Activation>> = samples().collect();
+        let mut random = Random(1);
+        let mut samples = Stack::default();
+        samples.begin_at(0, &closed.entry)?;
+        for _ in 0..CHECKED_TOGETHER {
+            samples.push(&filled(&closed.entry, || random.next())?)?;
+        }
         let never = Cancel::new();
-        let (together, _) = recipe.io.run_together(&mut session, inputs?, &never)?;
-        for (together, alone) in together.into_iter().zip(samples()) {
-            let (alone, _) = recipe.io.run(Some(&mut session), alone?, &never)?;
-            if !agree(together, alone)? {
+        let mut run = |some| {
+            let run = recipe
+                .io
+                .run_stacked(Some(&mut session), &samples, some, &never);
+            run.map(|(outputs, _)| outputs)
+        };
+        for (index, together) in run(0..CHECKED_TOGETHER)?.into_iter().enumerate() {
+            let alone = run(index..index + 1)?.pop();
+            if !alone.map_or(Ok(false), |alone| agree(together, alone))? {
                 return Err(unsuitable("together they give other answers than alone"));
             }
         }
@@ -264,26 +266,25 @@ impl TailStore {
 
 fn run(
     recipe: &Recipe,
-    session: Option<&mut Session>,
-    inputs: Vec<Activation>,
+    mut session: Option<&mut Session>,
+    inputs: &Stack,
     cancel: &Cancel,
 ) -> Result<TailRun> {
-    match session {
-        Some(session) if recipe.is_open && inputs.len() > 1 => {
-            let (outputs, elapsed) = recipe.io.run_together(session, inputs, cancel)?;
-            Ok(TailRun { outputs, elapsed })
-        }
-        mut session => {
-            let mut outputs = Vec::with_capacity(inputs.len());
-            let mut elapsed = Duration::ZERO;
-            for input in inputs {
-                let (output, took) = recipe.io.run(session.as_deref_mut(), input, cancel)?;
-                outputs.push(output);
-                elapsed += took;
-            }
-            Ok(TailRun { outputs, elapsed })
-        }
+    let together = if recipe.is_open { inputs.len() } else { 1 };
+    let mut run = TailRun {
+        outputs: Vec::with_capacity(inputs.len()),
+        elapsed: Duration::ZERO,
+    };
+    for first in (0..inputs.len()).step_by(together.max(1)) {
+        let some = first..first + together;
+        let (outputs, took) =
+            recipe
+                .io
+                .run_stacked(session.as_deref_mut(), inputs, some, cancel)?;
+        run.outputs.extend(outputs);
+        run.elapsed += took;
     }
+    Ok(run)
 }
 
 /// The bundle's weights; an empty slice if all of them are in its graph.
