@@ -136,8 +136,11 @@ async fn a_drain_under_load_loses_no_request() {
 
     let bundles = tempfile::tempdir().unwrap();
     copy(&versions()[0].folder, &bundles.path().join(MODEL));
-    let mut leaving = Process::start(bundles.path(), &["--drain-delay", "200ms"]).await;
-    let staying = Process::start(bundles.path(), &[]).await;
+    // However slow this machine is: nobody is refused for the queue.
+    let patient = ["--max-queue-wait", "30s"];
+    let flags = [&["--drain-delay", "200ms"], &patient[..]].concat();
+    let mut leaving = Process::start(bundles.path(), &flags).await;
+    let staying = Process::start(bundles.path(), &patient).await;
     let answered = Arc::new(AtomicUsize::new(0));
     let refused = Arc::new(AtomicUsize::new(0));
     let hammers: Vec<_> = (0..CLIENTS)

@@ -19,6 +19,7 @@ mod schedule;
 mod soak;
 mod tally;
 mod target;
+mod turns;
 mod versus;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ use self::report::{LoadAbout, Report, Step};
 use self::schedule::Arrivals;
 use self::soak::{Held, Soak};
 use self::target::{Target, TargetArgs};
+use self::turns::Runner;
 use self::versus::Versus;
 use super::machine::Machine;
 use crate::token::TokenArgs;
@@ -93,8 +95,9 @@ pub(crate) struct Args {
     /// Compare the capacity with that of a server that does not batch (both are started).
     #[arg(long, conflicts_with = "server")]
     compare_batching: bool,
-    /// Compare the capacity with a bare ONNX Runtime loop over the same tails on the same cores.
-    #[arg(long)]
+    /// Compare the capacity with a bare ONNX Runtime loop over the same tails on the same cores, by turns of a tenth of
+    /// a second (the server is started; Linux).
+    #[arg(long, conflicts_with = "server")]
     bare: bool,
     /// Batch sizes of that loop; it counts at its best.
     #[arg(
@@ -182,11 +185,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         None
     };
-    let bare = if args.bare {
-        let cuts = &bodies.summary.cuts;
-        Some(run.compare_bare(cuts)?)
-    } else {
-        None
+    let bare = match target.pid {
+        Some(server) if args.bare => Some(run.compare_bare(&bodies.summary.cuts, server)?),
+        _ => None,
     };
     let report = Report {
         machine: Machine::here(),
@@ -346,20 +347,21 @@ impl Run<'_> {
     }
 
     /// The capacity of the server over what a bare loop does at its best batch size.
-    fn compare_bare(&self, cuts: &[usize]) -> Result<Compared> {
+    fn compare_bare(&self, cuts: &[usize], server: u32) -> Result<Compared> {
         let args = self.args;
         let bare = BareLoop {
             bundle: &args.bundle,
             cuts,
             cores: args.target.server_cores.as_ref(),
-            seconds: args.seconds,
+            time: Duration::from_secs_f64(args.seconds),
         };
-        let sizes = args.bare_batches.len() + 2 * args.rounds;
+        let sizes = args.bare_batches.len() - 1 + args.rounds;
         let bar = progress::bar(sizes as u64, "comparing with a bare loop");
         let compared = Compared::measure(
             &bare,
             &args.bare_batches,
             args.rounds,
+            &Runner::new(server)?,
             &|| bar.inc(1),
             || self.capacity(&self.generators),
         );

@@ -19,6 +19,16 @@ pub(super) struct Round {
     pub(super) ratio: f64,
 }
 
+impl Round {
+    fn new(ours_rps: f64, theirs_rps: f64) -> Self {
+        Self {
+            ours_rps,
+            theirs_rps,
+            ratio: ours_rps / theirs_rps,
+        }
+    }
+}
+
 impl Versus {
     /// Measures both sides `rounds` times, changing who goes first.
     pub(super) fn measure(
@@ -35,17 +45,20 @@ impl Versus {
                 let theirs = theirs()?;
                 (ours()?, theirs)
             };
-            measured.push(Round {
-                ours_rps,
-                theirs_rps,
-                ratio: ours_rps / theirs_rps,
-            });
+            measured.push(Round::new(ours_rps, theirs_rps));
         }
-        let ratio = median(measured.iter().map(|round| round.ratio));
-        Ok(Self {
-            rounds: measured,
-            ratio,
-        })
+        Ok(Self::new(measured))
+    }
+
+    /// Of rounds in which both sides were measured, ours first.
+    pub(super) fn of(rounds: impl Iterator<Item = Result<(f64, f64)>>) -> Result<Self> {
+        let rounds = rounds.map(|rates| rates.map(|(ours, theirs)| Round::new(ours, theirs)));
+        Ok(Self::new(rounds.collect::<Result<_>>()?))
+    }
+
+    fn new(rounds: Vec<Round>) -> Self {
+        let ratio = median(rounds.iter().map(|round| round.ratio));
+        Self { rounds, ratio }
     }
 
     /// The medians of both sides, a second.
