@@ -47,7 +47,8 @@ pub trait TailEngine: Send + Sync + 'static {
     /// Adds to `inputs`, which is of the cut that [`TailEngine::entry`] named, the activation that a body is.
     ///
     /// Fails with [`ErrorKind::InvalidActivation`], [`ErrorKind::UnsupportedActivation`] or
-    /// [`ErrorKind::InvalidImage`], and adds nothing: the body is foreign bytes.
+    /// [`ErrorKind::InvalidImage`], and adds nothing: the body is foreign bytes. With [`ErrorKind::InvalidArgument`] if `inputs` is of
+    /// another cut.
     fn decode(&self, body: &[u8], kind: BodyKind, inputs: &mut Stack) -> Result<()> {
         decode(
             self.manifest(),
@@ -220,6 +221,12 @@ fn input_tensor(manifest: &Manifest, body: &[u8], tensors: &mut [&mut [f32]]) ->
         ));
     }
     let (elements, _) = body.as_chunks::<4>();
+    if tensors.iter().map(|tensor| tensor.len()).sum::<usize>() != elements.len() {
+        return Err(Error::new(
+            ErrorKind::InvalidBundle,
+            format!("the first cut is not the input '{}'", input.name),
+        ));
+    }
     for (to, from) in tensors.iter_mut().flat_map(|t| t.iter_mut()).zip(elements) {
         *to = f32::from_le_bytes(*from);
     }

@@ -92,8 +92,9 @@ impl Stack {
         self.spare.extend(used);
         let mut kept = 0;
         self.spare.retain(|memory| {
-            kept += memory.bytes();
-            kept <= MAX_KEPT_BYTES
+            let fits = kept + memory.bytes() <= MAX_KEPT_BYTES;
+            kept += if fits { memory.bytes() } else { 0 };
+            fits
         });
     }
 
@@ -343,11 +344,15 @@ mod tests {
         filled(&mut stack, 0..1);
         assert_eq!(stack.get(0).unwrap()[0].as_ptr(), first, "the same memory");
         let large = spec(&[1, MAX_KEPT_BYTES / 4]);
-        stack.begin_at(0, &[large.clone(), spec(&[1, 1])]).unwrap();
-        stack.push_with(|_| Ok(())).unwrap();
-        stack.clear();
-        assert!(stack.spare.iter().map(Memory::bytes).sum::<usize>() <= MAX_KEPT_BYTES);
-        assert_eq!(stack.spare.len(), 1, "the small one is kept");
+        let small = spec(&[1, 1]);
+        for specs in [[large.clone(), small.clone()], [small, large]] {
+            let mut stack = Stack::default();
+            stack.begin_at(0, &specs).unwrap();
+            stack.push_with(|_| Ok(())).unwrap();
+            stack.clear();
+            assert_eq!(stack.spare.len(), 1, "the small one is kept");
+            assert!(stack.spare[0].bytes() <= MAX_KEPT_BYTES);
+        }
     }
 
     #[test]

@@ -273,6 +273,13 @@ impl Shared {
             return;
         }
         let count = running.len();
+        // Or outputs might go to others than those whose they are.
+        if inputs.len() != count {
+            for job in &running {
+                job.client.part();
+            }
+            return fail_all(running, &defect());
+        }
         let ran = guarded(|| line.engine.run(inputs, to, &party.cancel));
         let ended = Instant::now();
         for job in &running {
@@ -343,6 +350,23 @@ impl Job {
     /// Adds what it is run with to `inputs`, decoded now if it came as a body; it waits for the rest of its batch then.
     fn enter(&mut self, inputs: &mut Stack) -> Result<()> {
         let before = inputs.len();
+        let entered = self.add_to(inputs).and_then(|()| {
+            if inputs.len() == before + 1 {
+                Ok(())
+            } else {
+                Err(defect())
+            }
+        });
+        if entered.is_err() {
+            // What an engine left there is nobody's.
+            while inputs.len() > before {
+                inputs.pop();
+            }
+        }
+        entered
+    }
+
+    fn add_to(&mut self, inputs: &mut Stack) -> Result<()> {
         match self.take_stage() {
             Stage::Ready(activation) => inputs.push(&activation)?,
             Stage::Body(body, kind) => {
@@ -355,11 +379,7 @@ impl Job {
             }
             Stage::Taken => {}
         }
-        if inputs.len() == before + 1 {
-            Ok(())
-        } else {
-            Err(defect())
-        }
+        Ok(())
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long)]
     bundle: PathBuf,
     /// Cuts whose tails are run, by turns.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', required = true)]
     cuts: Vec<usize>,
     /// Activations in one run.
     #[arg(long)]
@@ -244,6 +244,9 @@ fn round(
     running.begin()?;
     let (answers_per_s, ran) = by_turns(server, &bare, load)?;
     let tails_per_s = running.finish(ran.theirs)?;
+    if answers_per_s <= 0.0 {
+        bail!("the server gave no good answer while it was compared: has it ended?");
+    }
     let share = ran.ours.as_secs_f64() / (ran.ours + ran.theirs).as_secs_f64();
     Ok((answers_per_s / share, tails_per_s))
 }

@@ -363,15 +363,17 @@ impl Run<'_> {
             args.rounds,
             &Runner::new(server)?,
             &|| bar.inc(1),
-            || self.capacity(&self.generators),
+            || {
+                let time = turns::whole_turns(Duration::from_secs_f64(args.seconds));
+                self.capacity(&self.generators, time)
+            },
         );
         bar.finish_and_clear();
         compared
     }
 
     /// Good answers a second, in a closed loop that no other step is named after.
-    fn capacity(&self, generators: &Generators) -> Result<f64> {
-        let time = Duration::from_secs_f64(self.args.seconds);
+    fn capacity(&self, generators: &Generators, time: Duration) -> Result<f64> {
         let load = Load::InFlight(self.in_flight);
         let step = self.measure(generators, String::new(), load, time)?;
         Ok(step.goodput_rps)
@@ -388,7 +390,7 @@ impl Run<'_> {
         let theirs = args.generators(&single);
         let capacity = |generators: &Generators| {
             bar.inc(1);
-            self.capacity(generators)
+            self.capacity(generators, Duration::from_secs_f64(args.seconds))
         };
         let versus = Versus::measure(args.rounds, || capacity(&ours), || capacity(&theirs));
         bar.finish_and_clear();

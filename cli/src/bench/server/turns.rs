@@ -8,6 +8,13 @@ use anyhow::Result;
 /// Length of a turn: short beside what changes a shared machine's speed, long beside what it costs to come back to cold caches.
 const TURN: Duration = Duration::from_millis(100);
 
+/// The next time that both sides have whole turns in, wherever it begins: in it each has half.
+pub(super) fn whole_turns(time: Duration) -> Duration {
+    let both = TURN * 2;
+    let pairs = time.as_secs_f64() / both.as_secs_f64();
+    both.mul_f64(pairs.ceil().max(1.0))
+}
+
 /// A process that can be stopped and let go on; it goes on when this is dropped.
 pub(super) struct Runner {
     #[cfg(target_os = "linux")]
@@ -23,7 +30,7 @@ pub(super) struct Ran {
 
 /// Lets `ours` and `theirs` run by turns until `work` is done, `ours` first; how long each ran, and what came of `work`.
 ///
-/// Fails if one of them has ended. Both go on afterwards.
+/// Fails if one of them is there no more. Both go on afterwards; if this program is killed meanwhile, one may stay stopped.
 pub(super) fn by_turns<T: Send>(
     ours: &Runner,
     theirs: &Runner,
@@ -61,7 +68,7 @@ fn turn(runs: &Runner, waits: &Runner) -> Result<Duration> {
 
 #[cfg(target_os = "linux")]
 impl Runner {
-    /// Fails if there is no such process.
+    /// Fails if that is the number of no process.
     pub(super) fn new(id: u32) -> Result<Self> {
         use anyhow::Context as _;
 
@@ -127,6 +134,14 @@ mod tests {
     fn is_stopped(child: &Child) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
         stat.split(' ').nth(2).unwrap() == "T"
+    }
+
+    #[test]
+    fn measured_times_are_of_whole_turns() {
+        for (ms, expected) in [(1, 200), (200, 200), (201, 400), (5_000, 5_000)] {
+            let whole = whole_turns(Duration::from_millis(ms));
+            assert_eq!(whole, Duration::from_millis(expected));
+        }
     }
 
     #[test]
