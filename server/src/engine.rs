@@ -152,15 +152,19 @@ impl TailEngine for BundleEngine {
     /// Prepares every tail, measures batches at some cuts, and lets go of the bundle's files.
     fn warm_up(&self, cancel: &Cancel) -> Result<()> {
         let last = self.manifest().last_cut();
-        let mut are_open = Vec::with_capacity(last);
         for cut in 0..last {
             cancel.check()?;
-            are_open.push(self.tails.prepare(cut, last)?);
+            self.tails.prepare(cut, last)?;
         }
-        let worth = Worth::measure(&self.tails, &are_open, self.max_batch, cancel)?;
-        for cut in 0..worth.junction().unwrap_or(0) {
-            cancel.check()?;
-            self.tails.prepare(cut, worth.junction().unwrap_or(last))?;
+        let worth = Worth::measure(&self.tails, self.max_batch, cancel)?;
+        if let Some(junction) = worth.junction() {
+            for cut in 0..junction {
+                cancel.check()?;
+                self.tails.prepare(cut, junction)?;
+                if worth.limit(cut) > 1 {
+                    self.tails.takes_batches(cut, junction)?;
+                }
+            }
         }
         self.tails.seal();
         let _ = self.worth.set(worth);

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use crate::http;
 
-/// How often something is looked for before the test gives up, ...
-const MAX_LOOKS: usize = 2400;
+/// How often something is looked for before the test gives up: ten minutes, because a loaded machine
+/// takes one or two to make the 55 tails of the largest network here ready.
+const MAX_LOOKS: usize = 12_000;
 /// ... and how long apart.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 

@@ -54,21 +54,16 @@ struct Gain {
 }
 
 impl Worth {
-    /// Runs zeros through some tails. `are_open` says which tails take several activations.
-    pub(crate) fn measure(
-        tails: &TailStore,
-        are_open: &[bool],
-        max_batch: usize,
-        cancel: &Cancel,
-    ) -> Result<Self> {
+    /// Runs zeros through some tails, and tries whether those worth a batch give the right answers in one.
+    pub(crate) fn measure(tails: &TailStore, max_batch: usize, cancel: &Cancel) -> Result<Self> {
+        let last = tails.bundle().manifest().last_cut();
         let sizes: Vec<usize> = SIZES.into_iter().filter(|&n| n <= max_batch).collect();
         if sizes.is_empty() {
-            return Ok(Self::of(are_open.len(), &[]));
+            return Ok(Self::of(last, &[]));
         }
         let until = Instant::now() + BUDGET;
-        let mut trials: Vec<Trial> = measured_cuts(are_open.len())
+        let mut trials: Vec<Trial> = measured_cuts(last)
             .into_iter()
-            .filter(|&cut| are_open[cut])
             .map(|cut| Trial::new(cut, &sizes))
             .collect();
         for _ in 0..ROUNDS {
@@ -77,7 +72,13 @@ impl Worth {
             }
         }
         let gains: Vec<Gain> = trials.iter().filter_map(Trial::gain).collect();
-        let worth = Self::of(are_open.len(), &gains);
+        let mut worth = Self::of(last, &gains);
+        for cut in 0..last {
+            cancel.check()?;
+            if worth.limit(cut) > 1 && !tails.takes_batches(cut, last)? {
+                worth.limits[cut] = 1;
+            }
+        }
         tracing::debug!(?gains, ?worth, "measured batches");
         Ok(worth)
     }
@@ -182,9 +183,12 @@ impl Trial {
     }
 }
 
-/// Milliseconds that one activation takes in a batch of a size.
+/// Milliseconds that one activation takes in a batch of a size; without end in one that the tail does not take.
 fn each_ms(tails: &TailStore, cut: usize, size: usize, cancel: &Cancel) -> Result<f64> {
     let manifest = tails.bundle().manifest();
+    if size > 1 && !tails.takes_batches(cut, manifest.last_cut())? {
+        return Ok(f64::INFINITY);
+    }
     let mut inputs = Stack::default();
     inputs.begin(&manifest.cuts[cut])?;
     for _ in 0..size {

@@ -2,6 +2,9 @@
 //! activations in one run.
 
 mod recipe;
+#[cfg(test)]
+mod tests;
+mod together;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -21,15 +24,7 @@ use super::{Activation, Cancel, Stack};
 use crate::bundle::Bundle;
 use crate::graph::batch;
 use crate::graph::span::SpanModel;
-use crate::{Error, ErrorKind, Result, TensorData};
-
-/// Activations of the batch that is compared with single runs.
-const CHECKED_TOGETHER: usize = 3;
-/// Most that an output of a batch may differ from the same output alone, as a share of the output's
-/// largest magnitude: kernels sum in another order for other sizes.
-const MAX_DIFFERENCE: f32 = 1e-3;
-/// Share of an integer output's elements (classes, indices) that may differ: where two were equal but for rounding.
-const MAX_DIFFERENT: f32 = 1e-3;
+use crate::{Error, ErrorKind, Result};
 
 /// How a store makes and keeps sessions.
 #[derive(Debug, Clone)]
@@ -110,12 +105,37 @@ impl TailStore {
         &self.bundle
     }
 
-    /// Makes the span between two cuts ready to run, and says whether it takes several activations
-    /// together.
+    /// Makes the span between two cuts ready to run, with one session that has run once: a first run takes
+    /// longer than the others.
     ///
     /// Fails with [`ErrorKind::InvalidArgument`] if there are no such cuts in this order.
-    pub fn prepare(&self, from: usize, to: usize) -> Result<bool> {
-        self.recipe((from, to), |recipe| Ok(recipe.is_open))
+    pub fn prepare(&self, from: usize, to: usize) -> Result<()> {
+        self.recipe((from, to), |_| Ok(()))
+    }
+
+    /// Whether the span gives several activations together what it gives each alone. Tried on made-up ones
+    /// when it is first asked, which takes about five times as long as a run; until then, and if they do not agree,
+    /// [`TailStore::run`] runs them one after the other.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] if there are no such cuts in this order.
+    pub fn takes_batches(&self, from: usize, to: usize) -> Result<bool> {
+        let key = (from, to);
+        self.recipe(key, |recipe| {
+            if let Some(&known) = recipe.takes_batches.get() {
+                return Ok(known);
+            }
+            let Some(mut session) = self.session(key, recipe)? else {
+                return Ok(false);
+            };
+            let cut = &self.bundle.manifest().cuts[from];
+            let checked = together::check(&recipe.io, &mut session, cut);
+            self.give_back(key, session);
+            if let Err(why) = &checked {
+                log::info!("cuts {from} to {to} take one activation at a time: {why}");
+            }
+            give_back_free_memory();
+            Ok(*recipe.takes_batches.get_or_init(|| checked.is_ok()))
+        })
     }
 
     /// Lets go of the bundle's own copy of the weights: from here on only spans that were prepared
@@ -130,8 +150,8 @@ impl TailStore {
         self.shared.bytes()
     }
 
-    /// Runs the span from the activations' cut to cut `to`; in one run if the span takes them together,
-    /// otherwise one after the other.
+    /// Runs the span from the activations' cut to cut `to`; in one run if the span is known to take them
+    /// together ([`TailStore::takes_batches`]), otherwise one after the other.
     ///
     /// Fails with [`ErrorKind::Cancelled`] once `cancel` is set, and with
     /// [`ErrorKind::InvalidArgument`] if there is no activation.
@@ -178,7 +198,7 @@ impl TailStore {
         with(recipe)
     }
 
-    /// The span for any number of activations if that gives the same answers, else for one.
+    /// The span for any number of activations if ONNX Runtime can run that, else for one.
     fn make(&self, key: Ends) -> Result<Recipe> {
         let source = lock(&self.source).clone().ok_or_else(|| {
             Error::new(
@@ -193,52 +213,38 @@ impl TailStore {
         };
         let (from, to) = key;
         let closed = self.bundle.span_model(from, to)?;
-        let recipe = match self.opened(&closed, to, &kitchen) {
-            Ok(opened) => opened,
-            Err(why) => {
-                log::info!("cuts {from} to {to} take one activation at a time: {why}");
-                Recipe::make(&closed, to, false, &kitchen)?
-            }
+        // With one activation the open span is the closed one by construction: all that was opened is 1 then.
+        let open = match batch::open(&closed) {
+            Some(open) => self.ran_once(Recipe::make(&open, to, true, &kitchen), &closed),
+            None => Err(Error::new(
+                ErrorKind::UnsupportedModel,
+                "a tensor has no first dimension of 1",
+            )),
         };
-        if let Some(mut session) = self.new_session(&recipe)? {
-            let zeros = filled(&closed.entry, || 0.0)?;
-            recipe.io.run(Some(&mut session), zeros, &Cancel::new())?;
+        let (recipe, session) = open.or_else(|why| {
+            log::info!("cuts {from} to {to} take one activation at a time: {why}");
+            self.ran_once(Recipe::make(&closed, to, false, &kitchen), &closed)
+        })?;
+        if let Some(session) = session {
             self.give_back(key, session);
         }
         give_back_free_memory();
         Ok(recipe)
     }
 
-    /// The span for any number of activations, if several together give what each gives alone.
-    /// With one activation it is the closed span by construction: all that was opened is 1 then.
-    fn opened(&self, closed: &SpanModel, to: usize, kitchen: &Kitchen<'_>) -> Result<Recipe> {
-        let unsuitable = |why: &str| Error::new(ErrorKind::UnsupportedModel, why);
-        let model = batch::open(closed)
-            .ok_or_else(|| unsuitable("a tensor has no first dimension of 1"))?;
-        let recipe = Recipe::make(&model, to, true, kitchen)?;
-        let mut session = self
-            .new_session(&recipe)?
-            .ok_or_else(|| unsuitable("there is nothing to run"))?;
-        let mut random = Random(1);
-        let mut samples = Stack::default();
-        samples.begin_at(0, &closed.entry)?;
-        for _ in 0..CHECKED_TOGETHER {
-            samples.push(&filled(&closed.entry, || random.next())?)?;
+    /// A recipe and a session of it that has run, unless there is nothing to run.
+    fn ran_once(
+        &self,
+        recipe: Result<Recipe>,
+        closed: &SpanModel,
+    ) -> Result<(Recipe, Option<Session>)> {
+        let recipe = recipe?;
+        let mut session = self.new_session(&recipe)?;
+        if session.is_some() {
+            let zeros = filled(&closed.entry, || 0.0)?;
+            recipe.io.run(session.as_mut(), zeros, &Cancel::new())?;
         }
-        let never = Cancel::new();
-        let mut run = |some| {
-            let run = recipe
-                .io
-                .run_stacked(Some(&mut session), &samples, some, &never);
-            run.map(|(outputs, _)| outputs)
-        };
-        for (index, together) in run(0..CHECKED_TOGETHER)?.into_iter().enumerate() {
-            let alone = run(index..index + 1)?.pop();
-            if !alone.map_or(Ok(false), |alone| agree(together, alone))? {
-                return Err(unsuitable("together they give other answers than alone"));
-            }
-        }
-        Ok(recipe)
+        Ok((recipe, session))
     }
 
     fn session(&self, key: Ends, recipe: &Recipe) -> Result<Option<Session>> {
@@ -270,7 +276,8 @@ fn run(
     inputs: &Stack,
     cancel: &Cancel,
 ) -> Result<TailRun> {
-    let together = if recipe.is_open { inputs.len() } else { 1 };
+    let takes_batches = recipe.takes_batches.get() == Some(&true);
+    let together = if takes_batches { inputs.len() } else { 1 };
     let mut run = TailRun {
         outputs: Vec::with_capacity(inputs.len()),
         elapsed: Duration::ZERO,
@@ -306,45 +313,6 @@ fn read_weights(bundle: &Bundle) -> Result<Arc<[u8]>> {
         ));
     }
     Ok(bytes.into())
-}
-
-fn agree(one: Activation, other: Activation) -> Result<bool> {
-    let (one, other) = (one.into_tensors()?, other.into_tensors()?);
-    Ok(one.len() == other.len()
-        && one
-            .iter()
-            .zip(&other)
-            .all(|(a, b)| a.shape() == b.shape() && are_close(a.data(), b.data())))
-}
-
-fn are_close(one: &TensorData, other: &TensorData) -> bool {
-    fn differ<T: PartialEq>(a: &[T], b: &[T]) -> f32 {
-        a.iter().zip(b).filter(|(a, b)| a != b).count() as f32 / a.len().max(1) as f32
-    }
-    match (one, other) {
-        (TensorData::F32(a), TensorData::F32(b)) => {
-            let largest = b.iter().fold(0f32, |m, x| m.max(x.abs()));
-            a.iter().zip(b).all(|(a, b)| {
-                (a - b).abs() <= MAX_DIFFERENCE * largest || a.to_bits() == b.to_bits()
-            })
-        }
-        (TensorData::I64(a), TensorData::I64(b)) => differ(a, b) <= MAX_DIFFERENT,
-        (TensorData::I32(a), TensorData::I32(b)) => differ(a, b) <= MAX_DIFFERENT,
-        (a, b) => a == b,
-    }
-}
-
-/// Numbers between -1 and 1, the same on every run (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 40;
-        bits as f32 / (1u32 << 23) as f32 - 1.0
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@
 //! in the same time (docs/adr/0018).
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
@@ -32,8 +32,8 @@ const OPTIMISED_FILE: &str = "optimised.onnx";
 #[derive(Debug)]
 pub(super) struct Recipe {
     pub(super) io: SpanIo,
-    /// Whether its sessions take any number of activations together.
-    pub(super) is_open: bool,
+    /// Whether its sessions are right for several activations together; not known until that was tried.
+    pub(super) takes_batches: OnceLock<bool>,
     /// Empty if there is nothing to run.
     model: Vec<u8>,
     weights: Vec<(String, Arc<DynValue>)>,
@@ -50,6 +50,7 @@ pub(super) struct Kitchen<'k> {
 }
 
 impl Recipe {
+    /// `is_open` says whether the span's first dimension is open.
     pub(super) fn make(
         span: &SpanModel,
         to: usize,
@@ -58,7 +59,11 @@ impl Recipe {
     ) -> Result<Self> {
         let mut recipe = Self {
             io: SpanIo::new(span, to),
-            is_open,
+            takes_batches: if is_open {
+                OnceLock::new()
+            } else {
+                OnceLock::from(false)
+            },
             model: Vec::new(),
             weights: Vec::new(),
         };
