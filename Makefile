@@ -36,10 +36,11 @@ test: setup lint ## Run every test; real models and photos too where DYNO_TEST_D
 	@scripts/test-oip.sh
 	@scripts/skipped.sh
 
-lint: ## Formatting and clippy
+lint: ## Formatting, clippy and the links of the API docs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features $(INTERNALS),$(TESTED) -- -D warnings
 	$(CARGO) clippy --workspace --lib --bins --features $(INTERNALS) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --features $(INTERNALS),$(TESTED)
 
 bindgen: setup ## Write the generated Kotlin and Swift again, from the bindings
 	@scripts/bindgen.sh

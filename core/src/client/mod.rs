@@ -122,7 +122,7 @@ impl Client {
     /// A client for the model in `bundle`. `executor` runs its spans; without a `transport`
     /// everything runs on the device.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] if the configuration makes no sense, or asks for
+    /// Fails with [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the configuration makes no sense, or asks for
     /// a server that was not given.
     pub fn new(
         bundle: &Bundle,
@@ -154,7 +154,7 @@ impl Client {
 
     /// Brings a photo to the model's size, in one pass over the borrowed pixels.
     ///
-    /// Fails with [`ErrorKind::InvalidImage`] if they cannot be.
+    /// Fails with [`ErrorKind::InvalidImage`](crate::ErrorKind::InvalidImage) if they cannot be.
     pub fn stage(&self, pixels: &Pixels<'_>) -> Result<Staged> {
         let started = Instant::now();
         let frame = Frame::stage(pixels, &self.shared.manifest.preprocess)?;
@@ -168,7 +168,7 @@ impl Client {
     ///
     /// Fails where the mode leaves no way to an answer (`docs/modes.md`): with the kinds of
     /// [`Transport::infer`] if only the server may answer, with
-    /// [`Runtime`](ErrorKind::Runtime) if the device fails and nothing else may.
+    /// [`Runtime`](crate::ErrorKind::Runtime) if the device fails and nothing else may.
     pub async fn infer(&self, staged: Staged) -> Result<Inference> {
         inference::infer(&self.shared, staged).await
     }
@@ -184,7 +184,7 @@ impl Client {
     /// the order of the frames; a frame that fails is an item too, and the stream goes on to the
     /// last one. Dropping the stream cancels everything under way.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] if the options make no sense, or outside of a tokio
+    /// Fails with [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) if the options make no sense, or outside of a tokio
     /// runtime.
     ///
     /// ```no_run

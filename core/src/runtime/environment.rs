@@ -27,7 +27,7 @@ static LOADING: Mutex<()> = Mutex::new(());
 /// A process has one environment: the first library loaded is the one used, and later calls
 /// change nothing. On iOS, where apps link ONNX Runtime, `library` is not looked at.
 ///
-/// Fails with [`ErrorKind::Runtime`] if it cannot be loaded or is older than [`MIN_ORT_VERSION`].
+/// Fails with [`ErrorKind::Runtime`](crate::ErrorKind::Runtime) if it cannot be loaded or is older than [`MIN_ORT_VERSION`].
 pub fn load(library: Option<&Path>) -> Result<()> {
     load_from(library).map(|_| ())
 }
