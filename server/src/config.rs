@@ -429,7 +429,8 @@ impl Config {
             .find(|address| !address.ip().is_loopback())
     }
 
-    pub(crate) fn workers(&self) -> usize {
+    /// Runs that go on at once: as set, or one for every two cores of this machine; at least 1.
+    pub fn workers(&self) -> usize {
         self.workers
             .map_or_else(|| self.usual_workers(), |n| n.get().into())
     }

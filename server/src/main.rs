@@ -1,6 +1,7 @@
 //! `dyno-server`: flags, logs and signals around [`dyno_server::Server`].
 
 mod cli;
+mod huge_pages;
 mod log_writer;
 
 use std::convert::Infallible;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use dyno_server::{Config, Reloader, Server};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, LogFormat, Settings};
+use crate::cli::{Cli, HugePages, LogFormat, Settings};
 use crate::log_writer::LogWriter;
 
 /// How long the process waits for workers that were told to stop. ONNX Runtime crashes if the
@@ -30,9 +31,21 @@ fn main() -> ExitCode {
     let Cli {
         config,
         log_format,
+        huge_pages,
         check_config,
         ..
     } = settings.cli.clone();
+    let mut warnings = settings.warnings.clone();
+    // Tails elsewhere have their memory there.
+    let runs_tails = !check_config && config.tail_engine.is_none();
+    if runs_tails
+        && huge_pages == HugePages::On
+        && let Err(error) = huge_pages::start_with_them(config.workers())
+    {
+        warnings.push(format!(
+            "without huge pages, which make tails faster: the program could not start itself again: {error}"
+        ));
+    }
     let log = match LogWriter::start(std::io::stderr()) {
         Ok(log) => log,
         Err(error) => {
@@ -41,7 +54,7 @@ fn main() -> ExitCode {
         }
     };
     start_log(log_format, log.clone());
-    for warning in &settings.warnings {
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let outcome = tokio::runtime::Builder::new_multi_thread()

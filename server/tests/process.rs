@@ -332,3 +332,26 @@ async fn a_hangup_takes_the_new_bundle() {
         "{log}"
     );
 }
+
+/// Starting again with another environment is all that puts a heap on huge pages.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn memory_is_on_huge_pages_unless_it_is_not_to_be() {
+    let offer = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    if offer.is_ok_and(|said| said.contains("[never]")) {
+        eprintln!("skipped: this system has no huge pages");
+        return;
+    }
+    let bundles = tempfile::tempdir().unwrap();
+    copy(&versions()[0].folder, &bundles.path().join(MODEL));
+    for (flags, expected) in [
+        (["--huge-pages", "on"], true),
+        (["--huge-pages", "off"], false),
+    ] {
+        let process = Process::start(bundles.path(), &flags).await;
+        let environment = format!("/proc/{}/environ", process.child.id());
+        let environment = String::from_utf8(std::fs::read(environment).unwrap()).unwrap();
+        let tunables = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2";
+        assert_eq!(environment.split('\0').any(|v| v == tunables), expected);
+    }
+}

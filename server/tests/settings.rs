@@ -91,6 +91,7 @@ fn sample(name: &str, value: &str, which: usize) -> String {
     match (name, value) {
         (_, "") => "true".into(),
         ("log-format", _) => ["text", "json", "text"][which].into(),
+        ("huge-pages", _) => ["on", "off", "on"][which].into(),
         (_, "DIR" | "FILE") => format!("does/not/exist-{which}"),
         (_, "ADDR") => format!("127.0.0.1:{}", 10 + which),
         (_, "N" | "BYTES" | "MS") => (3 + which).to_string(),

@@ -24,6 +24,8 @@ const LIMIT: usize = 4;
 /// First byte of a body that panics in the engine, and of one that waits to be told.
 const PANIC: u8 = 200;
 const WAIT: u8 = 201;
+/// What bodies that start with "bad" leave in a batch before they fail.
+const BROKEN: u8 = 202;
 
 /// A body is its cut and a number; the output is the number.
 struct Scripted {
@@ -60,14 +62,30 @@ impl TailEngine for Scripted {
 
     fn entry(&self, body: &[u8], _kind: BodyKind) -> Result<usize> {
         match body {
-            b"bad" => Ok(1),
+            _ if body.starts_with(b"bad") => Ok(1),
             _ => Ok(body[0].into()),
         }
     }
 
     fn decode(&self, body: &[u8], _kind: BodyKind, inputs: &mut Stack) -> Result<()> {
-        if body == b"bad" {
-            return Err(Error::new(ErrorKind::InvalidActivation, "truncated"));
+        let truncated = || Err(Error::new(ErrorKind::InvalidActivation, "truncated"));
+        let broken = activation(1, BROKEN);
+        match body {
+            b"bad" => return truncated(),
+            b"bad at the end" => {
+                inputs.push(&broken)?;
+                return truncated();
+            }
+            b"bad for the engine" => {
+                inputs.push(&broken)?;
+                panic!("as told");
+            }
+            b"bad twice" => {
+                inputs.push(&broken)?;
+                return inputs.push(&broken);
+            }
+            b"bad and nothing" => return Ok(()),
+            _ => {}
         }
         inputs.push(&activation(body[0].into(), body[1]))
     }
@@ -385,20 +403,33 @@ async fn requests_of_different_cuts_end_in_one_run() {
 
 #[tokio::test]
 async fn a_body_that_cannot_be_decoded_leaves_its_batch_to_the_others() {
-    let working = Working::new(1, None);
-    let busy = working.occupy().await;
-    let bad = working.send(b"bad");
-    let good: Vec<_> = (1..=2).map(|number| working.send(&[1, number])).collect();
-    working.queued(3).await;
-    assert!(!bad.is_finished(), "it is decoded when it is run");
-    working.release();
-    busy.await.unwrap().unwrap();
-    let bad = bad.await.unwrap().unwrap_err();
-    assert_eq!(bad.kind(), ErrorKind::InvalidActivation);
-    for job in good {
-        assert_eq!(job.await.unwrap().unwrap().times.batch, 2);
+    let bad = [
+        ("bad", ErrorKind::InvalidActivation),
+        ("bad at the end", ErrorKind::InvalidActivation),
+        ("bad for the engine", ErrorKind::Internal),
+        ("bad twice", ErrorKind::Internal),
+        ("bad and nothing", ErrorKind::Internal),
+    ];
+    for (body, kind) in bad {
+        let working = Working::new(1, None);
+        let busy = working.occupy().await;
+        let before = working.send(&[1, 1]);
+        working.queued(1).await;
+        let bad = working.send(body.as_bytes());
+        working.queued(2).await;
+        let after = working.send(&[1, 2]);
+        working.queued(3).await;
+        assert!(!bad.is_finished(), "it is decoded when it is run");
+        working.release();
+        busy.await.unwrap().unwrap();
+        assert_eq!(bad.await.unwrap().unwrap_err().kind(), kind, "{body}");
+        for (job, number) in [(before, 1.0), (after, 2.0)] {
+            let done = job.await.unwrap().unwrap();
+            assert_eq!(done.outputs[0].as_f32().unwrap(), [number], "{body}");
+            assert_eq!(done.times.batch, 2);
+        }
+        assert_eq!(working.engine.runs(), [(4, LAST, 1), (1, LAST, 2)]);
     }
-    assert_eq!(working.engine.runs(), [(4, LAST, 1), (1, LAST, 2)]);
 }
 
 #[tokio::test]

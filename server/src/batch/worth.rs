@@ -15,11 +15,17 @@ const SIZES: [usize; 4] = [2, 4, 8, 16];
 /// Cuts that are measured: the last ones, and as many spread over the others.
 const LATE_CUTS: usize = 4;
 const EARLY_CUTS: usize = 4;
-/// Rounds through cuts and sizes. The fastest run of each counts: what else the machine does comes and
+/// Rounds through cuts and sizes. The fastest of each counts: what else the machine does comes and
 /// goes, and seldom meets the same size in every round.
 const ROUNDS: usize = 5;
-/// Time that measuring may take; cuts that it does not reach run one at a time.
-const BUDGET: Duration = Duration::from_secs(4);
+/// Shortest time of a size in a round: it is run again until then. Or single runs would find the machine's
+/// best moments, and batches, which take longer, its usual ones.
+const WINDOW: Duration = Duration::from_millis(10);
+/// Time that measuring may take; cuts that it does not reach run one at a time. Five rounds take half of it or less, but on
+/// slow machines.
+const BUDGET: Duration = Duration::from_secs(10);
+/// Activations of a window: tails of microseconds are as good as measured then.
+const MAX_ACTIVATIONS: usize = 64;
 /// Beyond a size that takes so many times what the best one takes, a round tries none.
 const HOPELESS: f64 = 1.3;
 /// Longest run that is worth a batch, in milliseconds: all of its answers wait for its end, and the tensors of
@@ -129,8 +135,8 @@ fn measured_cuts(cuts: usize) -> Vec<usize> {
 #[derive(Debug)]
 struct Trial {
     cut: usize,
-    /// From 1 upwards, and the fewest milliseconds that an activation took in each.
-    sizes: Vec<(usize, f64)>,
+    /// From 1 upwards, and the milliseconds that an activation took in each, in every round that tried it.
+    sizes: Vec<(usize, Vec<f64>)>,
 }
 
 impl Trial {
@@ -138,7 +144,7 @@ impl Trial {
         let all = std::iter::once(1).chain(sizes.iter().copied());
         Self {
             cut,
-            sizes: all.map(|size| (size, f64::INFINITY)).collect(),
+            sizes: all.map(|size| (size, Vec::with_capacity(ROUNDS))).collect(),
         }
     }
 
@@ -149,31 +155,32 @@ impl Trial {
         each_ms: impl Fn(usize, usize) -> Result<f64>,
     ) -> Result<()> {
         let mut best = f64::INFINITY;
-        for (size, fewest_ms) in &mut self.sizes {
+        for (size, rounds_ms) in &mut self.sizes {
             let is_too_long = *size > 1 && best * *size as f64 > MAX_RUN_MS;
             if is_too_long || Instant::now() > until {
                 break;
             }
-            *fewest_ms = fewest_ms.min(each_ms(self.cut, *size)?);
-            if *fewest_ms > best * HOPELESS {
+            rounds_ms.push(each_ms(self.cut, *size)?);
+            let fewest = fewest_ms(rounds_ms);
+            if fewest > best * HOPELESS {
                 break;
             }
-            best = best.min(*fewest_ms);
+            best = best.min(fewest);
         }
         Ok(())
     }
 
     /// None if there was no time to measure it.
     fn gain(&self) -> Option<Gain> {
-        let (_, alone_ms) = *self.sizes.first().filter(|(_, ms)| ms.is_finite())?;
-        let best = self
-            .sizes
-            .iter()
-            .map(|&(_, ms)| ms)
-            .fold(alone_ms, f64::min);
-        let pays = best <= alone_ms * (1.0 - MIN_GAIN);
+        let (_, alone) = self.sizes.first().filter(|(_, ms)| !ms.is_empty())?;
+        let alone_ms = fewest_ms(alone);
+        let sizes = self.sizes.iter().map(|(size, ms)| (*size, fewest_ms(ms)));
+        let best = sizes.clone().map(|(_, ms)| ms).fold(alone_ms, f64::min);
+        // What single runs differ by says how much of a saving may be chance.
+        let unsure_ms = median_ms(alone) - alone_ms;
+        let pays = best <= alone_ms * (1.0 - MIN_GAIN) && alone_ms - best > unsure_ms;
         let enough = |ms: f64| pays && ms <= best * (1.0 + GIVEN_AWAY);
-        let smallest = self.sizes.iter().copied().find(|&(_, ms)| enough(ms));
+        let smallest = sizes.clone().find(|&(_, ms)| enough(ms));
         let (size, ms) = smallest.unwrap_or((1, alone_ms));
         Some(Gain {
             cut: self.cut,
@@ -181,6 +188,19 @@ impl Trial {
             saving_ms: alone_ms - ms,
         })
     }
+}
+
+/// Without end where there is none.
+fn fewest_ms(rounds_ms: &[f64]) -> f64 {
+    rounds_ms.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// Of an even number the smaller one in the middle; 0 where there is none.
+fn median_ms(rounds_ms: &[f64]) -> f64 {
+    let mut sorted = rounds_ms.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len().saturating_sub(1) / 2;
+    sorted.get(middle).copied().unwrap_or(0.0)
 }
 
 /// Milliseconds that one activation takes in a batch of a size; without end in one that the tail does not take.
@@ -194,8 +214,15 @@ fn each_ms(tails: &TailStore, cut: usize, size: usize, cancel: &Cancel) -> Resul
     for _ in 0..size {
         inputs.push_zeros()?;
     }
-    let run = tails.run(&inputs, manifest.last_cut(), cancel)?;
-    Ok(run.elapsed.as_secs_f64() * 1e3 / size as f64)
+    let (mut took, mut activations) = (Duration::ZERO, 0);
+    while took < WINDOW {
+        took += tails.run(&inputs, manifest.last_cut(), cancel)?.elapsed;
+        activations += size;
+        if activations >= MAX_ACTIVATIONS {
+            break;
+        }
+    }
+    Ok(took.as_secs_f64() * 1e3 / activations as f64)
 }
 
 #[cfg(test)]
@@ -252,6 +279,20 @@ mod tests {
             };
             assert_eq!(tried(noisy).unwrap().size, 4);
         }
+    }
+
+    #[test]
+    fn a_saving_within_what_single_runs_differ_by_is_none() {
+        // Single runs of 10 to 12 ms, as the machine pleases; one lucky batch of 9.5.
+        let unsteady = |lucky_ms: f64| {
+            tried(|size, round| match (size, round) {
+                (1, _) => 10.0 + round as f64 / 2.0,
+                (4, 2) => lucky_ms,
+                _ => 11.0,
+            })
+        };
+        assert_eq!(unsteady(9.5).unwrap().size, 1);
+        assert_eq!(unsteady(8.5).unwrap().size, 4);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The tails of one bundle for a server: any number of cuts in use, one copy of the weights, several
 //! activations in one run.
 
+mod optimised;
 mod recipe;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,10 @@ mod together;
 mod weights;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -16,15 +21,18 @@ use ort::session::builder::PrepackedWeights;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use self::recipe::{Kitchen, Recipe, WEIGHTS_FILE};
+use self::recipe::{Kitchen, Recipe};
 use self::weights::Weights;
 use super::span_io::filled;
 use super::trim::give_back_free_memory;
 use super::{Activation, Cancel, Stack};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, WEIGHTS_FILE};
 use crate::graph::batch;
 use crate::graph::span::SpanModel;
 use crate::{Error, ErrorKind, Result};
+
+/// Of the bundle's weights, while they are copied.
+const COPIED_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// How a store makes and keeps sessions.
 #[derive(Debug, Clone)]
@@ -43,8 +51,8 @@ pub struct TailStore {
     bundle: Arc<Bundle>,
     options: TailOptions,
     folder: TempDir,
-    /// The weights as they lie in the bundle; none once [`TailStore::seal`]ed.
-    source: Mutex<Option<Arc<[u8]>>>,
+    /// Whether the folder's copy of the bundle's weights has gone.
+    is_sealed: AtomicBool,
     shared: Weights,
     prepacked: PrepackedWeights,
     recipes: Mutex<BTreeMap<Ends, Arc<OnceLock<Recipe>>>>,
@@ -81,17 +89,17 @@ impl TailStore {
     /// opened with, and with [`ErrorKind::Io`] if there is no folder for temporary files.
     pub fn new(bundle: Arc<Bundle>, options: TailOptions) -> Result<Self> {
         super::load(None)?;
-        let source = read_weights(&bundle)?;
         let folder = tempfile::Builder::new()
             .prefix("dyno-tails-")
             .tempdir()
             .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e))
             .map_err(|e| e.context("a model's tails need room for temporary files: set TMPDIR to a folder that can be written"))?;
+        copy_weights(&bundle, folder.path())?;
         Ok(Self {
             bundle,
             options,
             folder,
-            source: Mutex::new(Some(source)),
+            is_sealed: AtomicBool::new(false),
             shared: Weights::default(),
             prepacked: PrepackedWeights::new(),
             recipes: Mutex::default(),
@@ -138,10 +146,12 @@ impl TailStore {
         })
     }
 
-    /// Lets go of the bundle's own copy of the weights: from here on only spans that were prepared
-    /// can be run.
+    /// Lets go of the weights as the bundle has them: from here on only spans that were prepared can
+    /// be run.
     pub fn seal(&self) {
-        lock(&self.source).take();
+        self.is_sealed.store(true, Ordering::Relaxed);
+        // If it stays, it goes with its folder; so it is where there is none.
+        let _ = std::fs::remove_file(self.folder.path().join(WEIGHTS_FILE));
         give_back_free_memory();
     }
 
@@ -200,15 +210,14 @@ impl TailStore {
 
     /// The span for any number of activations if ONNX Runtime can run that, else for one.
     fn make(&self, key: Ends) -> Result<Recipe> {
-        let source = lock(&self.source).clone().ok_or_else(|| {
-            Error::new(
+        if self.is_sealed.load(Ordering::Relaxed) {
+            return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 "this span was not made ready when the server started",
-            )
-        })?;
+            ));
+        }
         let kitchen = Kitchen {
             folder: self.folder.path(),
-            source,
             shared: &self.shared,
         };
         let (from, to) = key;
@@ -294,25 +303,37 @@ fn run(
     Ok(run)
 }
 
-/// The bundle's weights; an empty slice if all of them are in its graph.
-fn read_weights(bundle: &Bundle) -> Result<Arc<[u8]>> {
-    let Some(file) = bundle
-        .manifest()
-        .files
-        .iter()
-        .find(|file| file.name == WEIGHTS_FILE)
-    else {
-        return Ok(Arc::default());
+/// Copies the bundle's weights to where nobody changes them, unless all of them are in its graph.
+fn copy_weights(bundle: &Bundle, folder: &Path) -> Result<()> {
+    let mut files = bundle.manifest().files.iter();
+    let Some(file) = files.find(|file| file.name == WEIGHTS_FILE) else {
+        return Ok(());
     };
-    let path = bundle.folder().join(WEIGHTS_FILE);
-    let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
-    if crate::bundle::hex(&Sha256::digest(&bytes)) != file.sha256 {
+    let (from, to) = (
+        bundle.folder().join(WEIGHTS_FILE),
+        folder.join(WEIGHTS_FILE),
+    );
+    let read = |e| Error::io(&from, "read", e);
+    let write = |e| Error::io(&to, "write", e);
+    let mut source = File::open(&from).map_err(read)?;
+    let mut copy = File::create(&to).map_err(write)?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; COPIED_AT_ONCE_BYTES];
+    loop {
+        let length = source.read(&mut piece).map_err(read)?;
+        if length == 0 {
+            break;
+        }
+        hash.update(&piece[..length]);
+        copy.write_all(&piece[..length]).map_err(write)?;
+    }
+    if crate::bundle::hex(&hash.finalize()) != file.sha256 {
         return Err(Error::new(
             ErrorKind::InvalidBundle,
-            format!("{} changed after the bundle was opened", path.display()),
+            format!("{} changed after the bundle was opened", from.display()),
         ));
     }
-    Ok(bytes.into())
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -14,19 +14,17 @@ use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
 use ort::value::DynValue;
 use prost::Message as _;
 
+use super::optimised::optimise;
 use super::weights::Weights;
-use crate::graph::proto::{ModelProto, StringEntry, TensorProto};
+use crate::graph::proto::{StringEntry, TensorProto};
 use crate::graph::span::SpanModel;
 use crate::runtime::environment::{environment, tail_builder};
 use crate::runtime::ort_error;
 use crate::runtime::span_io::SpanIo;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
-/// Name that the bundle's graph has for the file of its weights.
-pub(super) const WEIGHTS_FILE: &str = crate::bundle::WEIGHTS_FILE;
 /// The file that the written graph names for its weights; it has to exist and is never read.
 const SHARED_FILE: &str = "shared";
-const OPTIMISED_FILE: &str = "optimised.onnx";
 
 /// A tail that sessions can be made of.
 #[derive(Debug)]
@@ -42,10 +40,8 @@ pub(super) struct Recipe {
 /// Where recipes are made.
 #[derive(Debug)]
 pub(super) struct Kitchen<'k> {
-    /// Folder for what ONNX Runtime writes.
+    /// Where the bundle's weights lie, and for what ONNX Runtime writes.
     pub(super) folder: &'k Path,
-    /// The bundle's weights, as they lie in its file.
-    pub(super) source: Arc<[u8]>,
     pub(super) shared: &'k Weights,
 }
 
@@ -70,9 +66,10 @@ impl Recipe {
         if recipe.io.is_empty() {
             return Ok(recipe);
         }
-        let mut optimised = optimise(span, kitchen)?;
+        let (mut optimised, written) = optimise(span, kitchen.folder)?;
         let mut largest = 0;
         for tensor in optimised.graph.iter_mut().flat_map(|g| &mut g.initializer) {
+            written.bring_in(tensor)?;
             if let Some(value) = kitchen.shared.share(tensor)? {
                 largest = largest.max(move_out(tensor));
                 recipe.weights.push((tensor.label().to_owned(), value));
@@ -109,29 +106,6 @@ impl Recipe {
         };
         build().map(Some).map_err(ort_error)
     }
-}
-
-/// The span as ONNX Runtime rewrites it for this machine.
-fn optimise(span: &SpanModel, kitchen: &Kitchen<'_>) -> Result<ModelProto> {
-    let path = kitchen.folder.join(OPTIMISED_FILE);
-    let environment = environment()?;
-    let build = || -> ort::Result<Session> {
-        tail_builder(environment, 1)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_optimized_model_path(&path)?
-            .with_external_initializer_file_in_memory(WEIGHTS_FILE, kitchen.source.clone())?
-            .commit_from_memory(&span.proto.encode_to_vec())
-    };
-    drop(build().map_err(ort_error)?);
-    let written = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
-    std::fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
-    ModelProto::decode(bytes::Bytes::from(written)).map_err(|e| {
-        Error::with_source(
-            ErrorKind::Runtime,
-            "ONNX Runtime wrote an optimised graph that cannot be read",
-            e,
-        )
-    })
 }
 
 /// Makes a tensor refer to [`SHARED_FILE`]; returns its bytes.

@@ -12,7 +12,7 @@ use crate::runtime::ort_error;
 use crate::{Error, ErrorKind, Result};
 
 /// Constants up to this size stay in each session: shapes, axes, scales.
-const INLINE_MAX_BYTES: usize = 1024;
+pub(super) const INLINE_MAX_BYTES: usize = 1024;
 /// A cache line, and a vector of AVX-512.
 const LINE_BYTES: usize = 64;
 const LINE_ELEMENTS: usize = LINE_BYTES / size_of::<f32>();
