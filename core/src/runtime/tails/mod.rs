@@ -31,6 +31,9 @@ use crate::graph::batch;
 use crate::graph::span::SpanModel;
 use crate::{Error, ErrorKind, Result};
 
+/// What helps where temporary files cannot be written.
+const ROOM: &str = "a model's tails need room for temporary files, twice the size of its weights: set TMPDIR to a folder that has \
+                    it and can be written";
 /// Of the bundle's weights, while they are copied.
 const COPIED_AT_ONCE_BYTES: usize = 1 << 20;
 
@@ -92,8 +95,7 @@ impl TailStore {
         let folder = tempfile::Builder::new()
             .prefix("dyno-tails-")
             .tempdir()
-            .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e))
-            .map_err(|e| e.context("a model's tails need room for temporary files: set TMPDIR to a folder that can be written"))?;
+            .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e).context(ROOM))?;
         copy_weights(&bundle, folder.path())?;
         Ok(Self {
             bundle,
@@ -150,7 +152,7 @@ impl TailStore {
     /// be run.
     pub fn seal(&self) {
         self.is_sealed.store(true, Ordering::Relaxed);
-        // If it stays, it goes with its folder; so it is where there is none.
+        // There is none where all weights are in the graph; one that cannot be removed goes with its folder.
         let _ = std::fs::remove_file(self.folder.path().join(WEIGHTS_FILE));
         give_back_free_memory();
     }
@@ -314,7 +316,7 @@ fn copy_weights(bundle: &Bundle, folder: &Path) -> Result<()> {
         folder.join(WEIGHTS_FILE),
     );
     let read = |e| Error::io(&from, "read", e);
-    let write = |e| Error::io(&to, "write", e);
+    let write = |e| Error::io(&to, "write", e).context(ROOM);
     let mut source = File::open(&from).map_err(read)?;
     let mut copy = File::create(&to).map_err(write)?;
     let mut hash = Sha256::new();
