@@ -26,7 +26,7 @@ use prost::Message;
 
 pub use archive::unpack;
 pub use calibration::{Allowed, CALIBRATION_FORMAT, Calibration, CalibrationRow, CodecBytes, Sent};
-pub(crate) use content::hex;
+pub(crate) use content::{describe_file, hex};
 pub use draft::{Draft, Progress, Step, WriteOptions};
 pub use manifest::{BUNDLE_FORMAT, BundleFile, BundleHash, Cut, Manifest, Provenance};
 pub use profile::Profile;

@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::activation::Activation;
 use super::environment::{SessionOptions, session};
-use super::span_io::{SpanIo, filled};
+use super::span_io::{SpanIo, zeros};
 use super::{Cancel, SpanRun};
 use crate::Result;
 use crate::graph::span::SpanModel;
@@ -46,7 +46,7 @@ impl Span {
             session: Mutex::new(session),
             io,
         };
-        span.run(filled(&model.entry, || 0.0)?, &Cancel::new())?;
+        span.run(zeros(&model.entry)?, &Cancel::new())?;
         Ok(span)
     }
 

@@ -154,11 +154,11 @@ impl SpanIo {
     }
 }
 
-/// An activation for a span's first cut that is made up.
-pub(super) fn filled(entry: &[TensorSpec], mut value: impl FnMut() -> f32) -> Result<Activation> {
+/// An activation of zeros for a span's first cut: what a session is run with once.
+pub(super) fn zeros(entry: &[TensorSpec]) -> Result<Activation> {
     let tensors = entry.iter().map(|spec| {
-        let data = std::iter::repeat_with(&mut value).take(spec.elements());
-        Tensor::new(spec.shape.clone(), TensorData::F32(data.collect()))
+        let data = TensorData::F32(vec![0.0; spec.elements()]);
+        Tensor::new(spec.shape.clone(), data)
     });
     let tensors: Result<Vec<Tensor>> = tensors.collect();
     Ok(Activation::new(0, tensors?))

@@ -65,7 +65,7 @@ impl Stack {
         self.begin_at(cut.index, &cut.tensors)
     }
 
-    pub(super) fn begin_at(&mut self, cut: usize, tensors: &[TensorSpec]) -> Result<()> {
+    fn begin_at(&mut self, cut: usize, tensors: &[TensorSpec]) -> Result<()> {
         self.clear();
         self.cut = cut;
         for spec in tensors {

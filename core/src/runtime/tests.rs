@@ -13,9 +13,13 @@ use crate::{Tensor, TensorData};
 const MAX_LOOKS: usize = 20_000;
 
 pub(super) fn bundle(folder: &tempfile::TempDir) -> Arc<Bundle> {
-    let model = folder.path().join("model.onnx");
-    std::fs::write(&model, typical()).unwrap();
-    let draft = Draft::read(&model, None, &|_, _, _| {}).unwrap();
+    bundle_of(&typical(), folder)
+}
+
+pub(super) fn bundle_of(model: &[u8], folder: &tempfile::TempDir) -> Arc<Bundle> {
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, model).unwrap();
+    let draft = Draft::read(&file, None, &|_, _, _| {}).unwrap();
     let preprocess = PreprocessFile::default()
         .complete(&draft.input().shape)
         .unwrap();

@@ -10,7 +10,6 @@ mod weights;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,15 +17,14 @@ use std::time::Duration;
 
 use ort::session::Session;
 use ort::session::builder::PrepackedWeights;
-use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use self::recipe::{Kitchen, Recipe};
 use self::weights::Weights;
-use super::span_io::filled;
+use super::span_io::zeros;
 use super::trim::give_back_free_memory;
 use super::{Activation, Cancel, Stack};
-use crate::bundle::{Bundle, WEIGHTS_FILE};
+use crate::bundle::{Bundle, WEIGHTS_FILE, describe_file};
 use crate::graph::batch;
 use crate::graph::span::SpanModel;
 use crate::{Error, ErrorKind, Result};
@@ -34,8 +32,6 @@ use crate::{Error, ErrorKind, Result};
 /// What helps where temporary files cannot be written.
 const ROOM: &str = "a model's tails need room for temporary files, twice the size of its weights: set TMPDIR to a folder that has \
                     it and can be written";
-/// Of the bundle's weights, while they are copied.
-const COPIED_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// How a store makes and keeps sessions.
 #[derive(Debug, Clone)]
@@ -252,8 +248,9 @@ impl TailStore {
         let recipe = recipe?;
         let mut session = self.new_session(&recipe)?;
         if session.is_some() {
-            let zeros = filled(&closed.entry, || 0.0)?;
-            recipe.io.run(session.as_mut(), zeros, &Cancel::new())?;
+            recipe
+                .io
+                .run(session.as_mut(), zeros(&closed.entry)?, &Cancel::new())?;
         }
         Ok((recipe, session))
     }
@@ -315,21 +312,11 @@ fn copy_weights(bundle: &Bundle, folder: &Path) -> Result<()> {
         bundle.folder().join(WEIGHTS_FILE),
         folder.join(WEIGHTS_FILE),
     );
-    let read = |e| Error::io(&from, "read", e);
-    let write = |e| Error::io(&to, "write", e).context(ROOM);
-    let mut source = File::open(&from).map_err(read)?;
-    let mut copy = File::create(&to).map_err(write)?;
-    let mut hash = Sha256::new();
-    let mut piece = vec![0; COPIED_AT_ONCE_BYTES];
-    loop {
-        let length = source.read(&mut piece).map_err(read)?;
-        if length == 0 {
-            break;
-        }
-        hash.update(&piece[..length]);
-        copy.write_all(&piece[..length]).map_err(write)?;
-    }
-    if crate::bundle::hex(&hash.finalize()) != file.sha256 {
+    let mut source = File::open(&from).map_err(|e| Error::io(&from, "read", e))?;
+    File::create(&to)
+        .and_then(|mut copy| std::io::copy(&mut source, &mut copy))
+        .map_err(|e| Error::io(&to, "write", e).context(ROOM))?;
+    if describe_file(folder, WEIGHTS_FILE)? != *file {
         return Err(Error::new(
             ErrorKind::InvalidBundle,
             format!("{} changed after the bundle was opened", from.display()),

@@ -1,9 +1,8 @@
 //! Spans that do not give several activations together what they give each alone.
 
 use super::*;
-use crate::bundle::{Draft, WriteOptions};
 use crate::graph::testing::ModelBuilder;
-use crate::pixels::PreprocessFile;
+use crate::runtime::tests::bundle_of;
 
 /// Activations of a batch.
 const BATCH: usize = 3;
@@ -40,7 +39,7 @@ fn where_activations_become_one_they_run_one_after_the_other() {
 /// The first cut's tail mixes, the last one's does not; both give several what they give each alone.
 fn check(model: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
-    let bundle = bundle(model, folder.path());
+    let bundle = bundle_of(model, &folder);
     let last = bundle.manifest().last_cut();
     let options = TailOptions {
         threads: 1,
@@ -79,20 +78,4 @@ fn stack(bundle: &Bundle, cut: usize, seeds: std::ops::Range<usize>) -> Stack {
         stack.push_with(fill).unwrap();
     }
     stack
-}
-
-fn bundle(model: &[u8], folder: &std::path::Path) -> Arc<Bundle> {
-    let file = folder.join("model.onnx");
-    std::fs::write(&file, model).unwrap();
-    let draft = Draft::read(&file, None, &|_, _, _| {}).unwrap();
-    let options = WriteOptions {
-        preprocess: PreprocessFile::default()
-            .complete(&draft.input().shape)
-            .unwrap(),
-        labels: vec![],
-        threads: 1,
-        replace: false,
-    };
-    let written = draft.write(&folder.join("bundle"), &options, &|_, _, _| {});
-    Arc::new(written.unwrap())
 }
