@@ -36,6 +36,23 @@ fn where_activations_become_one_they_run_one_after_the_other() {
     check(&merging);
 }
 
+#[test]
+fn weights_that_changed_after_the_bundle_was_opened_are_refused() {
+    let model = ModelBuilder::new(8).conv("x", (3, 64), "c1").build(&["c1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = bundle_of(&model, &folder);
+    let path = bundle.folder().join(WEIGHTS_FILE);
+    let mut weights = std::fs::read(&path).unwrap();
+    weights[0] ^= 1;
+    std::fs::write(&path, weights).unwrap();
+    let options = TailOptions {
+        threads: 1,
+        idle_sessions: 1,
+    };
+    let refused = TailStore::new(bundle, options).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidBundle);
+}
+
 /// The first cut's tail mixes, the last one's does not; both give several what they give each alone.
 fn check(model: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
