@@ -1,7 +1,7 @@
 # The commands of this repository; `make help` lists them. CI runs the same ones.
 
 CARGO ?= cargo
-# The feature that is tested and not built by default; scripts that `test` runs name it too, or all would be built twice.
+# The feature that is tested and not built by default; scripts/built.sh names it too, or all would be built twice.
 TESTED := dyno-server/otlp
 INTERNALS := dyno-core/internals,dyno-server/internals
 DEMO_BUNDLE := .dyno/bundles/shapes12
@@ -27,7 +27,6 @@ demo: setup ## Prepare the shipped model, serve it, run photos over links of fal
 	$(CARGO) run -q -p dyno-cli -- demo --bundle $(DEMO_BUNDLE) --photos models/samples
 
 test: setup lint ## Run every test; real models and photos too where DYNO_TEST_DATA points to them
-	$(CARGO) build -p dyno-cli -p dyno-server --bins --features $(TESTED)
 	$(CARGO) test --workspace --features $(TESTED)
 	@SECONDS_EACH=5 scripts/fuzz.sh unpack payload pack
 	@scripts/bindgen.sh --check

@@ -5,7 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-CARGO=${CARGO:-cargo}
 KOTLIN=android/lib/src/main/kotlin
 SWIFT=ios/Sources
 case "${1:-}" in
@@ -13,19 +12,16 @@ case "${1:-}" in
   *) echo "usage: scripts/bindgen.sh [--check]" >&2 && exit 2 ;;
 esac
 
-# The whole workspace, as the tests are built: with fewer packages cargo would choose other features
-# and build the dependencies anew.
-$CARGO build -q --workspace --lib --bins --features dyno-server/otlp
-target=${CARGO_TARGET_DIR:-target}/debug
+. scripts/built.sh
 case "$(uname -s)" in
-  Darwin) library=$target/libdyno_sdk.dylib ;;
-  *) library=$target/libdyno_sdk.so ;;
+  Darwin) library=$BUILT/libdyno_sdk.dylib ;;
+  *) library=$BUILT/libdyno_sdk.so ;;
 esac
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 for language in kotlin swift; do
-  "$target/uniffi-bindgen" generate "$library" --config uniffi.toml --language "$language" \
+  "$BUILT/uniffi-bindgen" generate "$library" --config uniffi.toml --language "$language" \
     --no-format --out-dir "$scratch/$language"
 done
 mkdir -p "$scratch/$KOTLIN/ai/dyno/ffi" "$scratch/$SWIFT/DynoFFI" "$scratch/$SWIFT/CDynoFFI"

@@ -14,7 +14,6 @@ KNOWN=(
   # Answered in words that HTTP/1 clients understand, then closed: h2spec sees only that they are no frame.
   "2: Sends invalid connection preface"
 )
-CARGO=${CARGO:-cargo}
 skip() {
   echo "skipped: h2spec ($1)"
   exit 0
@@ -27,16 +26,14 @@ if [ ! -x "$h2spec" ]; then
 fi
 scripts/setup.sh
 export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/.dyno/onnxruntime/libonnxruntime.so}"
-# The whole workspace, as the tests are built: with fewer packages cargo would build dependencies anew.
-$CARGO build -q --workspace --bins --features dyno-server/otlp
-bin=${CARGO_TARGET_DIR:-target}/debug
+. scripts/built.sh
 folder=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
-"$bin/dyno" prepare models/shapes12.onnx --out "$folder/bundles/shapes12" --preprocess models/shapes12.toml \
+"$BUILT/dyno" prepare models/shapes12.onnx --out "$folder/bundles/shapes12" --preprocess models/shapes12.toml \
   --quiet >/dev/null
 : >"$folder/out"
-"$bin/dyno-server" --bundles "$folder/bundles" --listen 127.0.0.1:0 --metrics-listen off \
+"$BUILT/dyno-server" --bundles "$folder/bundles" --listen 127.0.0.1:0 --metrics-listen off \
   --max-connections-per-address 1024 >"$folder/out" 2>"$folder/log" &
 server=$!
 for _ in $(seq 100); do

@@ -5,7 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-CARGO=${CARGO:-cargo}
 # A cut in the middle of the shipped model, beside cut 0, for photos.
 CUT=24
 pins=(scripts/oip/requirements.txt scripts/oip/constraints.txt)
@@ -54,7 +53,7 @@ serve() { # NAME FLAGS...
   local name=$1
   shift
   : >"$scratch/$name.out"
-  "$bin/dyno-server" --bundles "$scratch/bundles" --listen 127.0.0.1:0 --oip-listen 127.0.0.1:0 \
+  "$BUILT/dyno-server" --bundles "$scratch/bundles" --listen 127.0.0.1:0 --oip-listen 127.0.0.1:0 \
     --metrics-listen off "$@" >"$scratch/$name.out" 2>"$scratch/$name.log" &
   for _ in $(seq 600); do
     [ "$(wc -l <"$scratch/$name.out")" -lt 2 ] || break
@@ -85,7 +84,7 @@ ask() { # NAME
 
 # Runs a photo's head here and its tail behind the server, and compares with the whole run here.
 split() { # NAME
-  local photo=models/samples/02_heart.jpg run=("$bin/dyno" infer --bundle "$scratch/bundles/shapes12" --json)
+  local photo=models/samples/02_heart.jpg run=("$BUILT/dyno" infer --bundle "$scratch/bundles/shapes12" --json)
   "${run[@]}" --mode ONLY_ON_DEVICE --output "$scratch/whole.npy" "$photo" >/dev/null
   "${run[@]}" --mode ONLY_CLOUD --cut "$CUT" --levels raw --codec raw --server "http://$phones" \
     --output "$scratch/split.npy" "$photo" >/dev/null || fail "$(tail -n 30 "$scratch/$1.log")"
@@ -99,7 +98,7 @@ PY
 # Has MLServer run the tails behind cut 0 and $CUT; where it listens goes into `http` and `grpc`.
 start_mlserver() {
   local repository=$scratch/tails model metrics
-  "$bin/dyno" export-tails --bundle "$scratch/bundles/shapes12" --cuts "0,$CUT" --out "$repository" >/dev/null
+  "$BUILT/dyno" export-tails --bundle "$scratch/bundles/shapes12" --cuts "0,$CUT" --out "$repository" >/dev/null
   for model in "$repository"/*; do
     cat >"$model/model-settings.json" <<JSON
 {"name": "$(basename "$model")", "implementation": "onnx_tail.OnnxTail",
@@ -124,10 +123,8 @@ JSON
 install
 scripts/setup.sh
 export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$PWD/.dyno/onnxruntime/libonnxruntime.so}
-# The whole workspace, as the tests are built: with fewer packages cargo would build dependencies anew.
-$CARGO build -q --workspace --bins --features dyno-server/otlp
-bin=${CARGO_TARGET_DIR:-target}/debug
-"$bin/dyno" prepare models/shapes12.onnx --out "$scratch/bundles/shapes12" \
+. scripts/built.sh
+"$BUILT/dyno" prepare models/shapes12.onnx --out "$scratch/bundles/shapes12" \
   --preprocess models/shapes12.toml --quiet >/dev/null
 
 serve here

@@ -7,16 +7,14 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod client_support;
+#[path = "client/support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use client_support::chaos::{Chaos, Way};
-use client_support::http::{Script, TestServer, Trouble};
-use client_support::{LAST, assert_right, compute, config, manifest, profile, split, stage};
 use dyno_core::Result;
 use dyno_core::bundle::Profile;
 use dyno_core::client::{
@@ -24,6 +22,9 @@ use dyno_core::client::{
 };
 use dyno_core::runtime::{Activation, Cancel, Executor, SpanRun};
 use dyno_core::schedule::{NetworkKind, Plan};
+use support::chaos::{Chaos, Way};
+use support::http::{Script, TestServer, Trouble};
+use support::{LAST, assert_right, compute, config, manifest, profile, split, stage};
 
 /// Calls unless told otherwise.
 const CALLS: usize = 400;

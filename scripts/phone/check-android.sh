@@ -12,7 +12,7 @@ CHECK="the Android check"
 . scripts/phone/android.sh
 . scripts/phone/standin-ndk.sh
 
-PROFILE=dev
+PROFILE=quick
 case "${1:-}" in
   '') ;;
   --phone) PROFILE=phone ;;
@@ -29,12 +29,12 @@ target_folder standin-android
 export CARGO_TARGET_AARCH64_LINUX_ANDROID_LINKER=$STANDIN_BIN/$target$ANDROID_API-clang
 export CC_aarch64_linux_android=$STANDIN_BIN/clang AR_aarch64_linux_android=$STANDIN_BIN/llvm-ar
 export CFLAGS_aarch64_linux_android="--target=$target$ANDROID_API -nostdlibinc -isystem $STANDIN_HEADERS"
-options=("${QUICK[@]}") folder=debug
-[ "$PROFILE" = dev ] || options=(--profile "$PROFILE") folder=$PROFILE
+options=("${QUICK[@]}")
+[ "$PROFILE" = quick ] || options=(--profile "$PROFILE")
 /usr/bin/cargo rustc --locked -p dyno-bindings --lib --crate-type cdylib "${BUILD_STD[@]}" --target "$target" "${options[@]}"
 
 READELF=$STANDIN_BIN/llvm-readelf NM=$STANDIN_BIN/llvm-nm
-library=$CARGO_TARGET_DIR/$target/$folder/libdyno_sdk.so
+library=$CARGO_TARGET_DIR/$target/$PROFILE/libdyno_sdk.so
 check_android_library "$library" AArch64
-[ "$PROFILE" = dev ] || check_android_size "$library" arm64-v8a
+[ "$PROFILE" = quick ] || check_android_size "$library" arm64-v8a
 echo "1 passed: the Android library, linked against a stand-in for the NDK; it was not run"

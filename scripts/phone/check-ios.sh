@@ -53,7 +53,7 @@ name=${target//-/_}
 export "CC_$name=clang-$LLVM" "AR_$name=llvm-ar-$LLVM"
 /usr/bin/cargo rustc --locked -p dyno-bindings --lib --crate-type staticlib "${BUILD_STD[@]}" --target "$target" "${QUICK[@]}"
 
-library=$CARGO_TARGET_DIR/$target/debug/libdyno_sdk.a
+library=$CARGO_TARGET_DIR/$target/quick/libdyno_sdk.a
 NM=llvm-nm-$LLVM
 check_ios_exports "$library"
 python3 - "$library" "$STANDIN_SDK/usr/lib/libSystem.tbd" "$LLVM" <<'PY'

@@ -1,7 +1,8 @@
 //! How a picture must be turned to stand upright: the eight orientations of EXIF and TIFF.
 
+use dyno_scale::Crop;
+
 use super::buffer::invalid;
-use super::scale::Crop;
 use crate::{Error, ErrorKind, Result};
 
 /// Where the top of the scene is in a stored picture.

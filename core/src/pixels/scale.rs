@@ -2,20 +2,10 @@
 
 use std::borrow::Cow;
 
-use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use dyno_scale::{Channels, Crop};
 
 use super::Region;
 use crate::{Error, ErrorKind, Result};
-
-/// A part of a region, in fractions of its pixels.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Crop {
-    pub(super) left: f64,
-    pub(super) top: f64,
-    pub(super) width: f64,
-    pub(super) height: f64,
-}
 
 /// Rows of pixels; the last needs no padding.
 #[derive(Clone, Copy)]
@@ -29,37 +19,22 @@ impl<'a> Plane<'a> {
     /// looked at.
     ///
     /// The region must lie within the plane, and the crop within the region.
-    pub(super) fn scaled<P: PixelTrait>(
+    pub(super) fn scaled(
         self,
+        channels: Channels,
         region: Region,
         crop: Crop,
         target: (usize, usize),
     ) -> Result<Vec<u8>> {
-        let (data, row_px, region) = self.whole_rows(region, P::size());
-        let bottom = region.top + region.height;
-        let rows =
-            TypedImageRef::<P>::from_buffer(side(row_px)?, side(bottom)?, &data).map_err(defect)?;
-        let view = TypedCroppedImage::from_ref(
-            &rows,
-            side(region.left)?,
-            side(region.top)?,
-            side(region.width)?,
-            side(region.height)?,
-        )
-        .map_err(defect)?;
-
-        let mut part = vec![0; target.0 * target.1 * P::size()];
-        let mut image =
-            TypedImage::<P>::from_buffer(side(target.0)?, side(target.1)?, part.as_mut_slice())
-                .map_err(defect)?;
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-            .crop(crop.left, crop.top, crop.width, crop.height)
-            .use_alpha(false);
-        Resizer::new()
-            .resize_typed(&view, &mut image, &options)
-            .map_err(defect)?;
-        Ok(part)
+        let (data, row_px, region) = self.whole_rows(region, channels.bytes());
+        let region = dyno_scale::Region {
+            left: side(region.left)?,
+            top: side(region.top)?,
+            width: side(region.width)?,
+            height: side(region.height)?,
+        };
+        let target = (side(target.0)?, side(target.1)?);
+        dyno_scale::scaled(channels, &data, side(row_px)?, region, crop, target).map_err(defect)
     }
 
     /// A buffer in which every row down to the end of the region is a whole number of pixels, the

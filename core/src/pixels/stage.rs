@@ -1,10 +1,9 @@
 //! Photo → frame: one pass that crops, scales with antialiasing and orders the colours; then the
 //! small picture is turned.
 
-use fast_image_resize::pixels::{U8x3, U8x4};
+use dyno_scale::{Channels, Crop};
 
 use super::buffer::Memory;
-use super::scale::Crop;
 use super::{Fit, Frame, Geometry, PixelFormat, Pixels, Preprocess};
 use crate::Result;
 
@@ -39,13 +38,15 @@ impl Frame {
         let region = pixels.region();
         let rgb = match pixels.memory() {
             Memory::Interleaved(plane, format) => match format {
-                PixelFormat::Rgb8 => plane.scaled::<U8x3>(region, crop, target)?,
-                PixelFormat::Rgba8 => {
-                    four_to_rgb(&plane.scaled::<U8x4>(region, crop, target)?, [0, 1, 2])
-                }
-                PixelFormat::Bgra8 => {
-                    four_to_rgb(&plane.scaled::<U8x4>(region, crop, target)?, [2, 1, 0])
-                }
+                PixelFormat::Rgb8 => plane.scaled(Channels::Three, region, crop, target)?,
+                PixelFormat::Rgba8 => four_to_rgb(
+                    &plane.scaled(Channels::Four, region, crop, target)?,
+                    [0, 1, 2],
+                ),
+                PixelFormat::Bgra8 => four_to_rgb(
+                    &plane.scaled(Channels::Four, region, crop, target)?,
+                    [2, 1, 0],
+                ),
             },
             Memory::Yuv420(planes) => planes.scaled_rgb(region, crop, target)?,
         };

@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 
-use fast_image_resize::pixels::{U8, U8x2};
+use dyno_scale::{Channels, Crop};
 
-use super::scale::{Crop, Plane};
+use super::scale::Plane;
 use super::yuv_colour::Chroma;
 use super::{Region, Yuv420};
 use crate::Result;
@@ -22,7 +22,7 @@ impl<'a> Yuv420<'a> {
             data: self.y,
             row_stride_bytes: self.y_row_stride_bytes,
         };
-        let luma = plane.scaled::<U8>(region, crop, target)?;
+        let luma = plane.scaled(Channels::One, region, crop, target)?;
         let (crop, region) = (chroma_crop(crop, region), chroma_region(region));
         let chroma = if self.uv_pixel_stride_bytes == 1 {
             self.scaled_planes(region, crop, target)?
@@ -43,7 +43,7 @@ impl<'a> Yuv420<'a> {
                 data,
                 row_stride_bytes: self.uv_row_stride_bytes,
             };
-            plane.scaled::<U8>(region, crop, target)
+            plane.scaled(Channels::One, region, crop, target)
         };
         let (u, v) = (scaled(self.u)?, scaled(self.v)?);
         Ok(u.into_iter().zip(v).map(|(u, v)| [u, v]).collect())
@@ -60,7 +60,7 @@ impl<'a> Yuv420<'a> {
             data: &pairs.data,
             row_stride_bytes: pairs.row_stride_bytes,
         };
-        let scaled = plane.scaled::<U8x2>(pairs.region, crop, target)?;
+        let scaled = plane.scaled(Channels::Two, pairs.region, crop, target)?;
         let scaled = scaled.as_chunks::<2>().0.iter();
         Ok(if pairs.is_v_first {
             scaled.map(|&[v, u]| [u, v]).collect()
