@@ -105,6 +105,29 @@ async fn both_versions_of_http_are_spoken_and_one_path_alone() {
 }
 
 #[tokio::test]
+async fn who_is_answered_before_the_body_has_come_is_told_that_the_connection_ends() {
+    let server = both(|_| ()).await;
+    for (model, status) in [("fake", "HTTP/1.1 200"), ("other", "HTTP/1.1 404")] {
+        let head = format!(
+            "POST /v2/models/{model}/infer HTTP/1.1\r\nhost: a\r\n\
+             inference-header-content-length: 0\r\ncontent-length: 192\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(server.oip).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let is_early = model == "other";
+        if !is_early {
+            stream.write_all(&tensor()).await.unwrap();
+        }
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer);
+        let bytes = tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        let answer = String::from_utf8_lossy(&answer[..bytes]);
+        assert!(answer.starts_with(status), "{answer}");
+        assert_eq!(answer.contains("connection: close"), is_early, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn one_connection_carries_many_requests() {
     let server = both(|_| ()).await;
     let head = "POST /v2/models/fake/infer HTTP/1.1\r\nhost: a\r\n\
