@@ -52,8 +52,8 @@ where
         let answer = router.call(request);
         async move {
             let mut answer = answer.await?;
-            // hyper ends the connection behind an answer that did not wait for the body: a client that is not told
-            // would send its next request there.
+            // hyper may end the connection behind an answer that did not wait for the body: a client that is not
+            // told would send its next request there.
             if !is_read.load(Ordering::Relaxed) {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(CONNECTION, close);
