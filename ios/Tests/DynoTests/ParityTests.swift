@@ -11,8 +11,9 @@ final class ParityTests: XCTestCase {
         XCTAssertFalse(scenarios.isEmpty)
         for scenario in scenarios {
             var outcome = try await scenario.run(in: world)
-            // On a busy machine the server may be late, and the device answers: not what is asked.
-            for _ in 0..<10 where scenario.hasServer && outcome.fallback == "deadline_exceeded" {
+            // On a busy machine the server may be late, or still busy with such a play, and the device answers: not what is
+            // asked.
+            for _ in 0..<10 where scenario.hasServer && ["deadline_exceeded", "overloaded"].contains(outcome.fallback) {
                 outcome = try await scenario.run(in: world)
             }
             XCTAssertEqual(outcome, scenario.expect, scenario.name)

@@ -520,3 +520,21 @@ async fn who_would_wait_too_long_is_told_how_long() {
     }
     assert!(working.admission.check_wait(&working.line, plenty).is_ok());
 }
+
+#[tokio::test]
+async fn an_idle_server_refuses_nobody_for_what_the_model_costs() {
+    let working = Working::new(1, None);
+    let hurried = Duration::from_millis(100);
+    // One run that something held up. Were everybody refused for it, no other run would set it right.
+    working.line.observe(Duration::from_secs(3));
+    assert!(working.admission.check_wait(&working.line, hurried).is_ok());
+    let busy = working.occupy().await;
+    assert!(
+        working
+            .admission
+            .check_wait(&working.line, hurried)
+            .is_err()
+    );
+    working.release();
+    busy.await.unwrap().unwrap();
+}

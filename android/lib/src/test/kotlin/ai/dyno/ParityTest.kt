@@ -38,8 +38,9 @@ class ParityTest {
         opened.getOrThrow().use { client ->
             if (row.getString("network") == "offline") client.onNetworkChanged(NetworkKind.NONE, metered = false)
             val answered = runCatching { client.infer(row.getString("input"), input) }
-            // On a busy machine the device may be faster than the server: not what is asked.
-            val late = answered.getOrNull()?.fallback?.kind == ErrorKind.DEADLINE_EXCEEDED
+            // On a busy machine the device may be faster than the server, or the server still busy with such a play: not
+            // what is asked.
+            val late = answered.getOrNull()?.fallback?.kind in setOf(ErrorKind.DEADLINE_EXCEEDED, ErrorKind.OVERLOADED)
             if (late && expect.text("fallback") == null && plays < MAX_PLAYS) return play(row, input, plays + 1)
             expect.text("error")?.let { return assertEquals(it, kindOf(answered)) }
             val answer = answered.getOrThrow()
