@@ -15,11 +15,10 @@ const SIZES: [usize; 4] = [2, 4, 8, 16];
 /// Cuts that are measured: the last ones, and as many spread over the others.
 const LATE_CUTS: usize = 4;
 const EARLY_CUTS: usize = 4;
-/// Rounds through cuts and sizes. The fastest of each counts: what else the machine does comes and
-/// goes, and seldom meets the same size in every round.
+/// Rounds through cuts and sizes, each of which sets every size beside a run alone just before it. What else the
+/// machine does comes and goes, and mostly meets both of a pair; the median of the rounds counts.
 const ROUNDS: usize = 5;
-/// Shortest time of a size in a round: it is run again until then. Or single runs would find the machine's
-/// best moments, and batches, which take longer, its usual ones.
+/// Shortest time of a size in a round: it is run again until then.
 const WINDOW: Duration = Duration::from_millis(10);
 /// Time that measuring may take; cuts that it does not reach run one at a time. Five rounds take half of it or less, but on
 /// slow machines.
@@ -32,10 +31,15 @@ const HOPELESS: f64 = 1.3;
 /// models that are slow alone are large.
 const MAX_RUN_MS: f64 = 250.0;
 /// Share of an activation's time that batches have to save to be formed.
-const MIN_GAIN: f64 = 0.03;
+const MIN_GAIN: f64 = 0.02;
 /// Share of an activation's time that is given away for a smaller batch: nobody's answer waits for as
 /// many others then.
 const GIVEN_AWAY: f64 = 0.015;
+/// What a share that was measured once may be off by.
+const UNSURE_OF_ONE: f64 = 0.1;
+/// Standard deviation of normal noise over its median deviation, and standard error of a median over that of a mean.
+const SIGMA_PER_DEVIATION: f64 = 1.48;
+const MEDIAN_ERROR: f64 = 1.25;
 /// Share of the largest saving that the junction has to have.
 const MOST_OF_IT: f64 = 0.8;
 /// Saving that a stop at the junction has to have, in milliseconds: several times what a second run and
@@ -135,16 +139,19 @@ fn measured_cuts(cuts: usize) -> Vec<usize> {
 #[derive(Debug)]
 struct Trial {
     cut: usize,
-    /// From 1 upwards, and the milliseconds that an activation took in each, in every round that tried it.
+    /// Milliseconds of an activation alone.
+    alone_ms: Vec<f64>,
+    /// From 2 upwards, and what an activation took in each as a share of its time alone, in every round that tried it.
     sizes: Vec<(usize, Vec<f64>)>,
 }
 
 impl Trial {
     fn new(cut: usize, sizes: &[usize]) -> Self {
-        let all = std::iter::once(1).chain(sizes.iter().copied());
+        let untried = |&size: &usize| (size, Vec::with_capacity(ROUNDS));
         Self {
             cut,
-            sizes: all.map(|size| (size, Vec::with_capacity(ROUNDS))).collect(),
+            alone_ms: Vec::with_capacity(ROUNDS * sizes.len()),
+            sizes: sizes.iter().map(untried).collect(),
         }
     }
 
@@ -154,53 +161,68 @@ impl Trial {
         until: Instant,
         each_ms: impl Fn(usize, usize) -> Result<f64>,
     ) -> Result<()> {
-        let mut best = f64::INFINITY;
-        for (size, rounds_ms) in &mut self.sizes {
-            let is_too_long = *size > 1 && best * *size as f64 > MAX_RUN_MS;
-            if is_too_long || Instant::now() > until {
+        let mut best = 1.0_f64;
+        for (size, shares) in &mut self.sizes {
+            if Instant::now() > until {
                 break;
             }
-            rounds_ms.push(each_ms(self.cut, *size)?);
-            let fewest = fewest_ms(rounds_ms);
-            if fewest > best * HOPELESS {
+            let alone_ms = each_ms(self.cut, 1)?;
+            self.alone_ms.push(alone_ms);
+            if alone_ms * best * *size as f64 > MAX_RUN_MS {
                 break;
             }
-            best = best.min(fewest);
+            shares.push(each_ms(self.cut, *size)? / alone_ms);
+            let usual = median(shares);
+            if usual > best * HOPELESS {
+                break;
+            }
+            best = best.min(usual);
         }
         Ok(())
     }
 
     /// None if there was no time to measure it.
     fn gain(&self) -> Option<Gain> {
-        let (_, alone) = self.sizes.first().filter(|(_, ms)| !ms.is_empty())?;
-        let alone_ms = fewest_ms(alone);
-        let sizes = self.sizes.iter().map(|(size, ms)| (*size, fewest_ms(ms)));
-        let best = sizes.clone().map(|(_, ms)| ms).fold(alone_ms, f64::min);
-        // What single runs differ by says how much of a saving may be chance.
-        let unsure_ms = median_ms(alone) - alone_ms;
-        let pays = best <= alone_ms * (1.0 - MIN_GAIN) && alone_ms - best > unsure_ms;
-        let enough = |ms: f64| pays && ms <= best * (1.0 + GIVEN_AWAY);
-        let smallest = sizes.clone().find(|&(_, ms)| enough(ms));
-        let (size, ms) = smallest.unwrap_or((1, alone_ms));
+        if self.alone_ms.is_empty() {
+            return None;
+        }
+        let tried = self.sizes.iter().filter(|(_, shares)| !shares.is_empty());
+        let shares = tried.map(|(size, shares)| (*size, median(shares)));
+        let best = shares.clone().map(|(_, share)| share).fold(1.0, f64::min);
+        let pays = best <= 1.0 - MIN_GAIN && best + self.unsure() <= 1.0;
+        let enough = |share: f64| pays && share <= best + GIVEN_AWAY;
+        let smallest = shares.clone().find(|&(_, share)| enough(share));
+        let (size, share) = smallest.unwrap_or((1, 1.0));
         Some(Gain {
             cut: self.cut,
             size,
-            saving_ms: alone_ms - ms,
+            saving_ms: median(&self.alone_ms) * (1.0 - share),
         })
+    }
+
+    /// What a median share may be off by: twice the standard error, by how far all shares are from their size's median.
+    fn unsure(&self) -> f64 {
+        let rounds = self.sizes.iter().map(|(_, shares)| shares.len());
+        let rounds = rounds.max().unwrap_or(0);
+        if rounds < 2 {
+            return UNSURE_OF_ONE;
+        }
+        let off = |shares: &[f64]| -> Vec<f64> {
+            let middle = median(shares);
+            shares.iter().map(|share| (share - middle).abs()).collect()
+        };
+        let deviations: Vec<f64> = self.sizes.iter().flat_map(|(_, s)| off(s)).collect();
+        let freedom = (rounds as f64 - 1.0) / rounds as f64;
+        let sigma = SIGMA_PER_DEVIATION * median(&deviations) / freedom.sqrt();
+        2.0 * MEDIAN_ERROR * sigma / (rounds as f64).sqrt()
     }
 }
 
-/// Without end where there is none.
-fn fewest_ms(rounds_ms: &[f64]) -> f64 {
-    rounds_ms.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-/// Of an even number the smaller one in the middle; 0 where there is none.
-fn median_ms(rounds_ms: &[f64]) -> f64 {
-    let mut sorted = rounds_ms.to_vec();
+/// Of an even number the larger one in the middle; 0 where there is none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len().saturating_sub(1) / 2;
-    sorted.get(middle).copied().unwrap_or(0.0)
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// Milliseconds that one activation takes in a batch of a size; without end in one that the tail does not take.
@@ -267,6 +289,7 @@ mod tests {
         };
         let gain = tried(|size, _| curve(size)).unwrap();
         assert_eq!((gain.cut, gain.size), (3, 4), "{gain:?}");
+        assert!((gain.saving_ms - 0.95).abs() < 1e-9, "{gain:?}");
         // A run that something else disturbed decides nothing, whichever it is.
         for disturbed in 0..ROUNDS {
             let noisy = |size, round| {
@@ -282,17 +305,34 @@ mod tests {
     }
 
     #[test]
-    fn a_saving_within_what_single_runs_differ_by_is_none() {
-        // Single runs of 10 to 12 ms, as the machine pleases; one lucky batch of 9.5.
-        let unsteady = |lucky_ms: f64| {
-            tried(|size, round| match (size, round) {
-                (1, _) => 10.0 + round as f64 / 2.0,
-                (4, 2) => lucky_ms,
-                _ => 11.0,
-            })
+    fn a_machine_that_is_slow_for_a_while_is_so_for_both() {
+        let slower = |round| 1.0 + round as f64 / 2.0;
+        let saves = tried(|size, round| slower(round) * if size == 1 { 10.0 } else { 9.7 });
+        assert_eq!(saves.unwrap().size, 2);
+    }
+
+    #[test]
+    fn what_noise_looks_like_is_no_saving() {
+        let unsteady = [1.0, 1.07, 0.93, 1.1, 0.96];
+        let noise = |size: usize, round: usize| unsteady[(2 * size + round) % unsteady.len()];
+        let saving = |share: f64| {
+            tried(|size, round| 10.0 * noise(size, round) * if size == 1 { 1.0 } else { share })
         };
-        assert_eq!(unsteady(9.5).unwrap().size, 1);
-        assert_eq!(unsteady(8.5).unwrap().size, 4);
+        assert_eq!(saving(1.0).unwrap().size, 1);
+        assert!(saving(0.8).unwrap().size > 1);
+    }
+
+    #[test]
+    fn one_round_is_believed_where_much_is_saved() {
+        let once = |share: f64| {
+            let mut trial = Trial::new(3, &SIZES);
+            let until = Instant::now() + Duration::from_hours(1);
+            let measure = |_, size| Ok(if size == 1 { 10.0 } else { 10.0 * share });
+            trial.round(until, measure).unwrap();
+            trial.gain().unwrap().size
+        };
+        assert_eq!(once(0.95), 1);
+        assert_eq!(once(0.7), 2);
     }
 
     #[test]
