@@ -5,6 +5,7 @@
 //! HTTP/2 alone and needs none.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use crate::identity::Peer;
 
@@ -31,6 +32,9 @@ const MAX_HEAD: usize = 16 << 10;
 const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Time for a request's head, and between two requests of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read, and for how long, of a request that was answered before it had come.
+const LINGER_BYTES: u64 = 16 << 20;
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Serves HTTP/1.1 until the peer or `leave` ends it; the request under way is answered first.
 pub(crate) async fn serve<R, W>(
@@ -46,11 +50,13 @@ where
 {
     let stream = tokio::io::join(Gated::new(reader), writer);
     let router = TowerToHyperService::new(router);
+    let all_read = Arc::new(AtomicBool::new(true));
+    let is_read = Arc::clone(&all_read);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        let (request, is_read) = watched(request);
-        let answer = router.call(request);
-        async move {
+        let answer = router.call(watched(request, &is_read));
+        let is_read = Arc::clone(&is_read);
+        Box::pin(async move {
             let mut answer = answer.await?;
             // hyper may end the connection behind an answer that did not wait for the body: a client that is not
             // told would send its next request there.
@@ -59,33 +65,56 @@ where
                 answer.headers_mut().insert(CONNECTION, close);
             }
             Ok::<_, Infallible>(answer)
-        }
+        })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        ended = connection.as_mut() => return ended.map_err(io::Error::other),
-        () = leave => connection.as_mut().graceful_shutdown(),
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let mut leave = pin!(leave);
+    let mut is_leaving = false;
+    let ended = poll_fn(|cx| {
+        if !is_leaving && leave.as_mut().poll(cx).is_ready() {
+            is_leaving = true;
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        connection.poll_without_shutdown(cx)
+    })
+    .await;
+    let (gated, mut writer) = connection.into_parts().io.into_inner().into_inner();
+    let shut = writer.shutdown().await;
+    if !all_read.load(Ordering::Relaxed) || gated.gate.has_stopped() {
+        linger(gated.reader).await;
     }
-    connection.await.map_err(io::Error::other)
+    ended.map_err(io::Error::other)?;
+    shut
 }
 
-/// A request's body, and whether it has been read to its end.
+/// Closing on unread bytes would reset the connection, and the answer with it: clients that send all of a request
+/// before they read are read from for a while.
+async fn linger(reader: impl AsyncRead + Unpin) {
+    let mut rest = reader.take(LINGER_BYTES);
+    let mut nowhere = tokio::io::sink();
+    let read = tokio::io::copy(&mut rest, &mut nowhere);
+    if let Err(_) | Ok(Err(_)) = tokio::time::timeout(LINGER, read).await {
+        tracing::debug!("gave up reading a request that has been answered");
+    }
+}
+
+/// A request's body; notes whether it has been read to its end.
 struct Watched {
     body: Incoming,
     is_read: Arc<AtomicBool>,
 }
 
-fn watched(request: Request<Incoming>) -> (Request<Watched>, Arc<AtomicBool>) {
-    let is_read = Arc::new(AtomicBool::new(request.body().is_end_stream()));
-    let request = request.map(|body| Watched {
+/// A connection has one request at a time, and so one `is_read`.
+fn watched(request: Request<Incoming>, is_read: &Arc<AtomicBool>) -> Request<Watched> {
+    is_read.store(request.body().is_end_stream(), Ordering::Relaxed);
+    request.map(|body| Watched {
         body,
-        is_read: is_read.clone(),
-    });
-    (request, is_read)
+        is_read: Arc::clone(is_read),
+    })
 }
 
 impl Body for Watched {
@@ -203,6 +232,11 @@ impl Default for Gate {
 }
 
 impl Gate {
+    /// Whether nothing passes any more.
+    fn has_stopped(&self) -> bool {
+        matches!(self.state, State::Refused | State::Shut)
+    }
+
     /// How many of the next bytes pass.
     fn pass(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
@@ -313,8 +347,6 @@ fn is_request_line(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
-
     use super::*;
 
     /// What comes out, whichever way the bytes come in.

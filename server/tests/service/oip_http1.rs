@@ -128,6 +128,27 @@ async fn who_is_answered_before_the_body_has_come_is_told_that_the_connection_en
 }
 
 #[tokio::test]
+async fn who_sends_everything_before_reading_gets_the_answer() {
+    const LENGTH: usize = 8 << 20;
+    let server = both(|_| ()).await;
+    for (head, status) in [
+        ("POST /v2/models/other/infer HTTP/1.1\r\nhost: a\r\n", "404"),
+        ("POST /v2/models/fake/infer HTTP/1.1\r\nhost: a\r\n", "413"),
+        ("POST /v2/models/fake/infer HTTP/1.1\n", "400"),
+    ] {
+        let head = format!("{head}content-length: {LENGTH}\r\n\r\n");
+        let mut request = head.clone().into_bytes();
+        request.resize(head.len() + LENGTH, b'x');
+        // More than any socket holds: a server that reads none of it would have reset the connection.
+        let answer = server.say(&request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{head}{answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn one_connection_carries_many_requests() {
     let server = both(|_| ()).await;
     let head = "POST /v2/models/fake/infer HTTP/1.1\r\nhost: a\r\n\
