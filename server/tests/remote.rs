@@ -530,6 +530,8 @@ async fn what_stays_as_it_was_is_logged_once() {
     assert_eq!(lines("ModelNotFound"), 0);
 
     serving.abort();
+    // A check that it has answered half of leaves out tails first.
+    until(async || lines("does not answer") > 0).await;
     until(async || !edge.is_ready().await).await;
     let _serving = stand_in.serve(address).await;
     until(async || edge.is_ready().await).await;

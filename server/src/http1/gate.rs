@@ -1,158 +1,39 @@
-//! HTTP/1.1 for the listener of the Open Inference Protocol, whose clients speak nothing newer.
-//!
 //! Requests are smuggled where two parsers on their way disagree about where one ends. So a [`Gate`]
 //! in front of hyper lets pass only heads that leave no room for that; the phones' listener has
 //! HTTP/2 alone and needs none.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use axum::Router;
-use bytes::Bytes;
-use hyper::Request;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-
-use crate::identity::Peer;
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// Bytes of one request's line and headers.
-const MAX_HEAD: usize = 16 << 10;
+pub(super) const MAX_HEAD: usize = 16 << 10;
 /// How a head ends: hyper does not look at one that has no end.
 const HEAD_END: &[u8] = b"\r\n\r\n";
-/// Time for a request's head, and between two requests of a connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is read, and for how long, of a request that was answered before it had come.
-const LINGER_BYTES: u64 = 16 << 20;
-const LINGER: Duration = Duration::from_secs(5);
-
-/// Serves HTTP/1.1 until the peer or `leave` ends it; the request under way is answered first.
-pub(crate) async fn serve<R, W>(
-    reader: R,
-    writer: W,
-    peer: Peer,
-    router: Router,
-    leave: impl Future<Output = ()>,
-) -> io::Result<()>
-where
-    R: AsyncRead + Send + Unpin + 'static,
-    W: AsyncWrite + Send + Unpin + 'static,
-{
-    let stream = tokio::io::join(Gated::new(reader), writer);
-    let router = TowerToHyperService::new(router);
-    let all_read = Arc::new(AtomicBool::new(true));
-    let is_read = Arc::clone(&all_read);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        let answer = router.call(watched(request, &is_read));
-        let is_read = Arc::clone(&is_read);
-        Box::pin(async move {
-            let mut answer = answer.await?;
-            // hyper may end the connection behind an answer that did not wait for the body: a client that is not
-            // told would send its next request there.
-            if !is_read.load(Ordering::Relaxed) {
-                let close = HeaderValue::from_static("close");
-                answer.headers_mut().insert(CONNECTION, close);
-            }
-            Ok::<_, Infallible>(answer)
-        })
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD);
-    let mut connection = http.serve_connection(TokioIo::new(stream), service);
-    let mut leave = pin!(leave);
-    let mut is_leaving = false;
-    let ended = poll_fn(|cx| {
-        if !is_leaving && leave.as_mut().poll(cx).is_ready() {
-            is_leaving = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
-        connection.poll_without_shutdown(cx)
-    })
-    .await;
-    let (gated, mut writer) = connection.into_parts().io.into_inner().into_inner();
-    let shut = writer.shutdown().await;
-    if !all_read.load(Ordering::Relaxed) || gated.gate.has_stopped() {
-        linger(gated.reader).await;
-    }
-    ended.map_err(io::Error::other)?;
-    shut
-}
-
-/// Closing on unread bytes would reset the connection, and the answer with it: clients that send all of a request
-/// before they read are read from for a while.
-async fn linger(reader: impl AsyncRead + Unpin) {
-    let mut rest = reader.take(LINGER_BYTES);
-    let mut nowhere = tokio::io::sink();
-    let read = tokio::io::copy(&mut rest, &mut nowhere);
-    if let Err(_) | Ok(Err(_)) = tokio::time::timeout(LINGER, read).await {
-        tracing::debug!("gave up reading a request that has been answered");
-    }
-}
-
-/// A request's body; notes whether it has been read to its end.
-struct Watched {
-    body: Incoming,
-    is_read: Arc<AtomicBool>,
-}
-
-/// A connection has one request at a time, and so one `is_read`.
-fn watched(request: Request<Incoming>, is_read: &Arc<AtomicBool>) -> Request<Watched> {
-    is_read.store(request.body().is_end_stream(), Ordering::Relaxed);
-    request.map(|body| Watched {
-        body,
-        is_read: Arc::clone(is_read),
-    })
-}
-
-impl Body for Watched {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.is_read.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
 
 /// A reader behind a [`Gate`].
-struct Gated<R> {
+pub(super) struct Gated<R> {
     reader: R,
     gate: Gate,
 }
 
 impl<R> Gated<R> {
-    fn new(reader: R) -> Self {
+    pub(super) fn new(reader: R) -> Self {
         Self {
             reader,
             gate: Gate::default(),
         }
+    }
+
+    /// Whether nothing passes any more.
+    pub(super) fn has_stopped(&self) -> bool {
+        matches!(self.gate.state, State::Refused | State::Shut)
+    }
+
+    pub(super) fn into_inner(self) -> R {
+        self.reader
     }
 }
 
@@ -232,11 +113,6 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Whether nothing passes any more.
-    fn has_stopped(&self) -> bool {
-        matches!(self.state, State::Refused | State::Shut)
-    }
-
     /// How many of the next bytes pass.
     fn pass(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
@@ -347,6 +223,8 @@ fn is_request_line(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     /// What comes out, whichever way the bytes come in.
