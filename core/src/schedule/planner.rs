@@ -241,17 +241,23 @@ impl Planner {
         best.map_or(Plan::Device, |best| best.candidate.plan)
     }
 
-    /// The plan that would be chosen at `now` if the link were `link`. Changes nothing.
-    pub(super) fn plan_over(
+    /// By which share the best plan at `now` would be better than `chosen` if the link were `link`, 0 to 1; none if it would
+    /// be the same, or would not use the server. Changes nothing.
+    pub(super) fn gain_over(
         &mut self,
         link: Link,
+        chosen: &Candidate,
         ready_cuts: &[usize],
         now: Instant,
-    ) -> Option<Plan> {
+    ) -> Option<f64> {
         let as_it_is = std::mem::replace(&mut self.estimates.link, link);
         let best = self.best(None, ready_cuts, now);
         self.estimates.link = as_it_is;
-        best.map(|best| best.candidate.plan)
+        let best = best?;
+        let plan = best.candidate.plan;
+        let chosen = Rated::new(*chosen, &self.objective.limits);
+        let is_other = plan.uses_server() && plan != chosen.candidate.plan;
+        is_other.then(|| best.gain_over(&chosen, &self.objective))
     }
 
     /// Rates every plan; the best, or the current one if it is close.

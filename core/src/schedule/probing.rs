@@ -20,8 +20,12 @@ const MAX_OPENING_MS: f64 = 250.0;
 /// A link unheard of for this long is probed; each probe after which the plan stays on the device
 /// doubles the time, ...
 const MIN_SILENCE: Duration = Duration::from_secs(1);
-/// ... up to this.
+/// ... up to this, or to less where there is much to gain.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
+/// What a probe is taken to cost (energy, and the server's time), in seconds of the user's, and how often a link is taken to become
+/// much better, in seconds: of both together follows for how long it is worth not to know ([`longest_silence`]).
+const PROBE_COST_S: f64 = 0.005;
+const BETTER_EVERY_S: f64 = 60.0;
 /// Whether a better link would be used is looked at no more often than this.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// A link whose last answer was so far from what was predicted (the logarithm of a third) is one that
@@ -93,14 +97,24 @@ impl Probing {
         }
         self.looked_at = Some(now);
         let best_link = planner.estimates().link.at_its_best(now);
-        let better = planner.plan_over(best_link, ready_cuts, now);
-        let would_use_it = better.is_some_and(|plan| plan.uses_server() && plan != chosen.plan);
-        if would_use_it {
-            self.probed_at = Some(now);
-            self.silence = self.silence.saturating_mul(2).min(MAX_SILENCE);
-        }
-        would_use_it
+        let Some(gain) = planner.gain_over(best_link, chosen, ready_cuts, now) else {
+            return false;
+        };
+        self.probed_at = Some(now);
+        let busy = chosen.total_ms / (chosen.total_ms + planner.estimates().pause_ms.get());
+        let longest = longest_silence(gain * busy);
+        self.silence = self.silence.saturating_mul(2).min(longest);
+        true
     }
+}
+
+/// For how long not to ask, where a better link would save a share of all time.
+///
+/// Asked every *t* seconds, what is lost is half of *t* each time that the link becomes better, and a probe every *t*: the least
+/// of both together is at the root of twice their quotient.
+fn longest_silence(saved: f64) -> Duration {
+    let seconds = (2.0 * PROBE_COST_S * BETTER_EVERY_S / saved).sqrt();
+    Duration::try_from_secs_f64(seconds).map_or(MAX_SILENCE, |s| s.clamp(MIN_SILENCE, MAX_SILENCE))
 }
 
 #[cfg(test)]
@@ -164,6 +178,39 @@ mod tests {
         answer(&mut planner, 2_000.0, now);
         let soon = now + Duration::from_millis(2_010) + MIN_SILENCE;
         assert!(asks(&mut probing, &mut planner, Plan::Device, soon));
+    }
+
+    #[test]
+    fn the_more_there_is_to_gain_the_less_long_it_is_not_asked() {
+        let seconds = |saved| longest_silence(saved).as_secs_f64();
+        assert_eq!(seconds(0.0), 30.0);
+        assert_eq!(seconds(f64::NAN), 30.0);
+        assert!((seconds(0.01) - 7.75).abs() < 0.01);
+        assert!((seconds(0.15) - 2.0).abs() < 0.01);
+        assert_eq!(seconds(1.0), 1.0);
+
+        // Calls of 12 ms, for half a minute: one after another, and one every five seconds.
+        let asked = |pause: Duration| {
+            let (mut planner, mut probing) = (planner(), Probing::default());
+            let mut now = Instant::now();
+            let end = now + Duration::from_secs(30);
+            let mut probes = 0;
+            while now < end {
+                planner.estimates_mut().begins(now);
+                if asks(&mut probing, &mut planner, Plan::Device, now) {
+                    probes += 1;
+                    for _ in 0..2 {
+                        answer(&mut planner, 96.0, now);
+                    }
+                }
+                now += Duration::from_millis(12);
+                planner.estimates_mut().device.observe(0, 3, 12.0, now);
+                now += pause;
+            }
+            probes
+        };
+        assert!((10..=25).contains(&asked(Duration::from_millis(20))));
+        assert!((2..=4).contains(&asked(Duration::from_secs(5))));
     }
 
     #[test]

@@ -37,6 +37,32 @@ impl Rated {
             excess: excess(&candidate, limits),
         }
     }
+
+    /// By which share it is better than `other`, 0 to 1: by how much less it breaks the limits, or else in the first metric in
+    /// which it is not its equal.
+    pub(super) fn gain_over(&self, other: &Self, objective: &Objective) -> f64 {
+        let kept = other.excess - self.excess;
+        if kept > 0.0 {
+            return kept.min(1.0);
+        }
+        let saved = |of_other: f64, of_self: f64| {
+            let share = 1.0 - of_self / of_other;
+            // Of nothing nothing can be saved.
+            if share.is_finite() {
+                share.max(0.0)
+            } else {
+                0.0
+            }
+        };
+        let (one, other) = (&self.candidate, &other.candidate);
+        match &objective.goal {
+            Goal::InOrder(metrics) => {
+                let mut all = metrics.iter().map(|&m| saved(other.cost(m), one.cost(m)));
+                all.find(|&share| share > EQUAL).unwrap_or(0.0)
+            }
+            Goal::Weighted(weights) => saved(weighted(other, weights), weighted(one, weights)),
+        }
+    }
 }
 
 /// What a candidate takes more than the limits allow, as shares of them; 0 if it keeps them. For latency, whose
