@@ -22,10 +22,11 @@ const MAX_OPENING_MS: f64 = 250.0;
 const MIN_SILENCE: Duration = Duration::from_secs(1);
 /// ... up to this, or to less where there is much to gain.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
-/// What a probe is taken to cost (energy, and the server's time), in seconds of the user's, and how often a link is taken to become
-/// much better, in seconds: of both together follows for how long it is worth not to know ([`longest_silence`]).
+/// What a probe is taken to cost (energy, and the server's time), in seconds of the user's, and after how many seconds a link
+/// is taken to become much better, and as many more as it has not changed for: of both together follows for how long it
+/// is worth not to know ([`longest_silence`]).
 const PROBE_COST_S: f64 = 0.005;
-const BETTER_EVERY_S: f64 = 60.0;
+const BETTER_AFTER_S: f64 = 60.0;
 /// Whether a better link would be used is looked at no more often than this.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// A link whose last answer was so far from what was predicted (the logarithm of a third) is one that
@@ -43,6 +44,8 @@ pub struct Probing {
     looked_at: Option<Instant>,
     probed_at: Option<Instant>,
     silence: Duration,
+    /// Since when nothing has changed.
+    steady_since: Option<Instant>,
 }
 
 impl Default for Probing {
@@ -51,6 +54,7 @@ impl Default for Probing {
             looked_at: None,
             probed_at: None,
             silence: MIN_SILENCE,
+            steady_since: None,
         }
     }
 }
@@ -69,7 +73,7 @@ impl Probing {
     ) -> bool {
         let is_sent = chosen.plan.uses_server();
         if is_sent && chosen.first_bytes >= MIN_RATE_BODY_BYTES {
-            self.silence = MIN_SILENCE;
+            self.begin_again();
             return false;
         }
         let estimates = planner.estimates();
@@ -84,7 +88,7 @@ impl Probing {
         };
         let heard_since = heard_at > self.probed_at;
         if heard_since && link.last_error().abs() > SURPRISE {
-            self.silence = MIN_SILENCE;
+            self.begin_again();
         }
         if let Some(last) = heard_at.max(self.probed_at)
             && now.saturating_duration_since(last) < self.silence
@@ -102,18 +106,25 @@ impl Probing {
         };
         self.probed_at = Some(now);
         let busy = chosen.total_ms / (chosen.total_ms + planner.estimates().pause_ms.get());
-        let longest = longest_silence(gain * busy);
+        let steady_since = *self.steady_since.get_or_insert(now);
+        let longest = longest_silence(gain * busy, now.saturating_duration_since(steady_since));
         self.silence = self.silence.saturating_mul(2).min(longest);
         true
     }
+
+    fn begin_again(&mut self) {
+        self.silence = MIN_SILENCE;
+        self.steady_since = None;
+    }
 }
 
-/// For how long not to ask, where a better link would save a share of all time.
+/// For how long not to ask, where a better link would save a share of all time, and the link has not changed for `steady`.
 ///
 /// Asked every *t* seconds, what is lost is half of *t* each time that the link becomes better, and a probe every *t*: the least
 /// of both together is at the root of twice their quotient.
-fn longest_silence(saved: f64) -> Duration {
-    let seconds = (2.0 * PROBE_COST_S * BETTER_EVERY_S / saved).sqrt();
+fn longest_silence(saved: f64, steady: Duration) -> Duration {
+    let better_after_s = BETTER_AFTER_S + steady.as_secs_f64();
+    let seconds = (2.0 * PROBE_COST_S * better_after_s / saved).sqrt();
     Duration::try_from_secs_f64(seconds).map_or(MAX_SILENCE, |s| s.clamp(MIN_SILENCE, MAX_SILENCE))
 }
 
@@ -182,12 +193,22 @@ mod tests {
 
     #[test]
     fn the_more_there_is_to_gain_the_less_long_it_is_not_asked() {
-        let seconds = |saved| longest_silence(saved).as_secs_f64();
-        assert_eq!(seconds(0.0), 30.0);
-        assert_eq!(seconds(f64::NAN), 30.0);
-        assert!((seconds(0.01) - 7.75).abs() < 0.01);
-        assert!((seconds(0.15) - 2.0).abs() < 0.01);
-        assert_eq!(seconds(1.0), 1.0);
+        let seconds = |saved, steady_s| {
+            let steady = Duration::from_secs(steady_s);
+            longest_silence(saved, steady).as_secs_f64()
+        };
+        for (saved, steady_s, expected_s) in [
+            (0.0, 0, 30.0),
+            (f64::NAN, 0, 30.0),
+            (0.01, 0, 7.75),
+            (0.15, 0, 2.0),
+            (0.15, 600, 6.63),
+            (0.15, 1_000_000, 30.0),
+            (1.0, 0, 1.0),
+        ] {
+            let found_s = seconds(saved, steady_s);
+            assert!((found_s - expected_s).abs() < 0.01, "{saved}: {found_s}");
+        }
 
         // Calls of 12 ms, for half a minute: one after another, and one every five seconds.
         let asked = |pause: Duration| {
