@@ -314,6 +314,10 @@ struct Working {
 }
 
 impl Working {
+    fn check_wait(&self, left: Duration) -> Result<()> {
+        self.admission.check_wait(&self.line, left)
+    }
+
     fn new(workers: usize, junction: Option<usize>) -> Self {
         let engine = Scripted::new(junction);
         Self {
@@ -494,31 +498,26 @@ async fn a_full_house_refuses_at_once_and_a_place_left_is_free_again() {
 async fn who_would_wait_too_long_is_told_how_long() {
     let working = Working::new(1, None);
     let plenty = Duration::from_mins(1);
-    assert!(working.admission.check_wait(&working.line, plenty).is_ok());
+    assert!(working.check_wait(plenty).is_ok());
     working.line.observe(Duration::from_millis(400));
     let busy = working.occupy().await;
     let mut jobs = Vec::new();
-    while let Ok(()) = working.admission.check_wait(&working.line, plenty) {
+    while let Ok(()) = working.check_wait(plenty) {
         jobs.push(working.send(&[1, 1]));
         working.queued(jobs.len()).await;
     }
     assert_eq!(jobs.len(), 6, "as many times its own cost");
-    let refused = working.admission.check_wait(&working.line, plenty);
+    let refused = working.check_wait(plenty);
     let wait = refused.unwrap_err().retry_after().unwrap();
     assert_eq!(wait, Duration::from_millis(7 * 400));
     let hurried = Duration::from_millis(500);
-    assert!(
-        working
-            .admission
-            .check_wait(&working.line, hurried)
-            .is_err()
-    );
+    assert!(working.check_wait(hurried).is_err());
     working.release();
     busy.await.unwrap().unwrap();
     for job in jobs {
         job.await.unwrap().unwrap();
     }
-    assert!(working.admission.check_wait(&working.line, plenty).is_ok());
+    assert!(working.check_wait(plenty).is_ok());
 }
 
 #[tokio::test]
@@ -527,14 +526,9 @@ async fn an_idle_server_refuses_nobody_for_what_the_model_costs() {
     let hurried = Duration::from_millis(100);
     // One run that something held up. Were everybody refused for it, no other run would set it right.
     working.line.observe(Duration::from_secs(3));
-    assert!(working.admission.check_wait(&working.line, hurried).is_ok());
+    assert!(working.check_wait(hurried).is_ok());
     let busy = working.occupy().await;
-    assert!(
-        working
-            .admission
-            .check_wait(&working.line, hurried)
-            .is_err()
-    );
+    assert!(working.check_wait(hurried).is_err());
     working.release();
     busy.await.unwrap().unwrap();
 }

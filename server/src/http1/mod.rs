@@ -27,7 +27,7 @@ use crate::identity::Peer;
 
 /// Time for a request's head, and between two requests of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What is read, and for how long, of a request that was answered before it had come.
+/// What is read of a request that was answered before it had come, and how long ending a connection may take each way.
 const LINGER_BYTES: u64 = 16 << 20;
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -78,7 +78,10 @@ where
     })
     .await;
     let (reader, mut writer) = connection.into_parts().io.into_inner().into_inner();
-    let shut = writer.shutdown().await;
+    // Over TLS that writes, and nobody need take it.
+    let shut = tokio::time::timeout(LINGER, writer.shutdown())
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     if !all_read.load(Ordering::Relaxed) || reader.has_stopped() {
         linger(reader.into_inner()).await;
     }
