@@ -65,11 +65,12 @@ pub(super) struct Model {
     digest: String,
 }
 
-/// A link: one rate, or a trace.
-#[derive(Debug)]
+/// A link: one rate, or a trace, with a round trip.
+#[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) name: String,
     pub(super) rate_mbit: Option<f64>,
+    pub(super) rtt_ms: f64,
     pub(super) trace: Trace,
     digest: String,
 }
@@ -79,9 +80,10 @@ pub(super) struct Link {
 pub(super) struct Grid {
     pub(super) models: Vec<Model>,
     pub(super) slowdowns: Vec<f64>,
-    /// Rates first, in ascending order, then traces by name.
+    /// In ascending order.
+    pub(super) rtts_ms: Vec<f64>,
+    /// For each round trip rates first, in ascending order, then traces by name.
     pub(super) links: Vec<Link>,
-    pub(super) rtt_ms: f64,
     seconds: Option<f64>,
     /// Hash of this program: another one may plan otherwise.
     program: String,
@@ -128,11 +130,19 @@ impl Grid {
         if let Some(folder) = &args.traces {
             links.extend(traces(folder)?);
         }
+        let rtts_ms = ascending(&args.rtts_ms);
+        let with_rtt = |rtt_ms| {
+            links.iter().map(move |link| Link {
+                rtt_ms,
+                ..link.clone()
+            })
+        };
+        let links = rtts_ms.iter().copied().flat_map(with_rtt).collect();
         Ok(Self {
             models,
             slowdowns: ascending(&args.slowdowns),
+            rtts_ms,
             links,
-            rtt_ms: args.rtt_ms,
             seconds: args.seconds,
             program: digest_of_program()?,
         })
@@ -161,7 +171,7 @@ impl Grid {
                 slowdown,
                 link: link.name.clone(),
                 rate_mbit: link.rate_mbit,
-                rtt_ms: self.rtt_ms,
+                rtt_ms: link.rtt_ms,
                 seconds,
                 bundle_digest: model.digest.clone(),
                 link_digest: link.digest.clone(),
@@ -170,7 +180,7 @@ impl Grid {
             model,
             scenario: Scenario {
                 trace: link.trace.clone(),
-                rtt_ms: self.rtt_ms,
+                rtt_ms: link.rtt_ms,
                 device_slowdown: slowdown,
                 server_speedup: 1.0,
                 pause_ms: PAUSE_MS,
@@ -205,7 +215,10 @@ impl Key {
 
     /// The cell in words.
     pub(super) fn place(&self) -> String {
-        format!("{}, device ×{}, {}", self.model, self.slowdown, self.link)
+        format!(
+            "{}, device ×{}, {}, {} ms",
+            self.model, self.slowdown, self.link, self.rtt_ms
+        )
     }
 }
 
@@ -228,10 +241,12 @@ impl Model {
 }
 
 impl Link {
+    /// With no round trip yet.
     pub(super) fn of_rate(mbit: f64) -> Self {
         Self {
             name: format!("{mbit} Mbit/s"),
             rate_mbit: Some(mbit),
+            rtt_ms: 0.0,
             trace: Trace::constant(mbit * 1e6),
             digest: String::new(),
         }
@@ -244,9 +259,15 @@ impl Link {
         Ok(Self {
             name: name.into_owned(),
             rate_mbit: None,
+            rtt_ms: 0.0,
             trace: Trace::read(path)?,
             digest: hex(&content),
         })
+    }
+
+    /// Whether a cell is of it.
+    pub(super) fn is_of(&self, key: &Key) -> bool {
+        key.link == self.name && key.rtt_ms.total_cmp(&self.rtt_ms).is_eq()
     }
 
     fn seconds(&self, aim: Aim) -> f64 {

@@ -88,7 +88,7 @@ pub(super) fn table(
                     key.aim == aim
                         && key.model == model.name
                         && key.slowdown.total_cmp(&slowdown).is_eq()
-                        && key.link == link.name
+                        && link.is_of(key)
                 });
                 row.push(match cell.and_then(&shade) {
                     Some(shade) => format!(
@@ -101,8 +101,15 @@ pub(super) fn table(
                 });
             }
         }
+        let rtt = match grid.rtts_ms.as_slice() {
+            [_] => String::new(),
+            _ => format!(", {} ms", link.rtt_ms),
+        };
         let name = Escaped(&link.name);
-        text.add(format_args!("<tr><th>{name}</th>{}</tr>", row.concat()));
+        text.add(format_args!(
+            "<tr><th>{name}{rtt}</th>{}</tr>",
+            row.concat()
+        ));
     }
     text.add(format_args!("</tbody></table></div>"));
     text.0

@@ -63,9 +63,9 @@ pub(crate) struct Args {
         default_values_t = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0]
     )]
     rates: Vec<f64>,
-    /// Round trip of every link, without any queue.
-    #[arg(long, value_name = "MS", default_value_t = 40.0)]
-    rtt_ms: f64,
+    /// Round trips, without any queue: every link has each of them.
+    #[arg(long = "rtt-ms", value_name = "MS", value_delimiter = ',', default_values_t = [40.0])]
+    rtts_ms: Vec<f64>,
     /// Simulate every cell for so long. Unless told: traces once through but at most 120 s; links of
     /// one rate for 60 s, streams on them for 30 s.
     #[arg(long, value_name = "S")]
@@ -135,7 +135,7 @@ impl Args {
         };
         within("--slowdowns", &self.slowdowns, 0.01, MAX_SLOWDOWN)?;
         within("--rates", &self.rates, 0.001, 1e6)?;
-        within("--rtt-ms", &[self.rtt_ms], 0.1, MAX_RTT_MS)?;
+        within("--rtt-ms", &self.rtts_ms, 0.1, MAX_RTT_MS)?;
         let seconds: Vec<f64> = self.seconds.into_iter().collect();
         within("--seconds", &seconds, 0.1, MAX_SECONDS)
     }

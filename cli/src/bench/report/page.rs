@@ -3,7 +3,7 @@
 use super::appendix;
 use super::cell::Cell;
 use super::chart::{self, Series};
-use super::grid::{Aim, Grid, Link, Model};
+use super::grid::{Aim, Grid, Key, Link};
 use super::heat::{self, GAIN, REGRET, SHARE, Shade, Steps};
 use super::html::Html;
 use super::measured::Measured;
@@ -40,14 +40,14 @@ impl Page<'_> {
         let mut html = Html::new("DynO: split inference on simulated links");
         let names: Vec<&str> = self.grid.models.iter().map(|m| m.name.as_str()).collect();
         html.paragraph(&format!(
-            "{} on devices {} times slower than the server, over {} links with a round trip of {} \
+            "{} on devices {} times slower than the server, over {} links with round trips of {} \
              ms: every policy in every cell, in virtual time. The planner and the estimators are those \
              of the client; spans, codecs, the server and TCP are models fed by the bundle's profile \
              and calibration.",
             joined(&names),
             joined(&self.grid.slowdowns),
-            self.grid.links.len(),
-            self.grid.rtt_ms
+            self.grid.links.len() / self.grid.rtts_ms.len().max(1),
+            joined(&self.grid.rtts_ms)
         ));
         let links = SECTIONS.map(|(id, words)| format!("<a href=\"#{id}\">{words}</a>"));
         html.add(format_args!("<nav>{}</nav>", links.concat()));
@@ -259,36 +259,31 @@ impl Page<'_> {
             return;
         }
         for model in &self.grid.models {
-            html.subheading(&model.name);
-            let panels: Vec<(String, Vec<Series>)> = self
-                .grid
-                .slowdowns
-                .iter()
-                .map(|&slowdown| {
-                    let title = format!("device ×{slowdown}");
-                    (title, self.series(model, slowdown, aim, number))
-                })
-                .collect();
-            html.add(format_args!("{}", chart::panels(&panels, what)));
+            for &rtt_ms in &self.grid.rtts_ms {
+                html.subheading(&format!("{}, round trip of {rtt_ms} ms", model.name));
+                let panel = |&slowdown: &f64| {
+                    let is_on_it = |key: &Key| {
+                        key.aim == aim
+                            && key.model == model.name
+                            && key.slowdown.total_cmp(&slowdown).is_eq()
+                            && key.rtt_ms.total_cmp(&rtt_ms).is_eq()
+                    };
+                    let series = self.series(is_on_it, number);
+                    (format!("device ×{slowdown}"), series)
+                };
+                let panels: Vec<(String, Vec<Series>)> =
+                    self.grid.slowdowns.iter().map(panel).collect();
+                html.add(format_args!("{}", chart::panels(&panels, what)));
+            }
         }
     }
 
-    fn series(
-        &self,
-        model: &Model,
-        slowdown: f64,
-        aim: Aim,
-        number: fn(&Summary) -> f64,
-    ) -> Vec<Series> {
+    /// A line for each policy, over the rates of the cells that are on it.
+    fn series(&self, is_on_it: impl Fn(&Key) -> bool, number: fn(&Summary) -> f64) -> Vec<Series> {
         let cells: Vec<(&Cell, f64)> = self
             .cells
             .iter()
-            .filter(|cell| {
-                let key = &cell.key;
-                key.aim == aim
-                    && key.model == model.name
-                    && key.slowdown.total_cmp(&slowdown).is_eq()
-            })
+            .filter(|cell| is_on_it(&cell.key))
             .filter_map(|cell| Some((cell, cell.key.rate_mbit?)))
             .collect();
         let series = |policy| Series {
@@ -303,7 +298,7 @@ impl Page<'_> {
 
     fn link_of(&self, cell: &Cell) -> Option<&Link> {
         let mut links = self.grid.links.iter();
-        links.find(|link| link.name == cell.key.link)
+        links.find(|link| link.is_of(&cell.key))
     }
 }
 
