@@ -2,7 +2,7 @@
 
 use super::candidate::Candidate;
 use super::objective::{Goal, Limits, MAX_GOALS, Metric, Objective};
-use super::spread::Spread;
+use super::spread::{LATE, Spread};
 
 /// A plan within this share of the best in one metric is its equal, and the next metric decides.
 pub(super) const EQUAL: f64 = 0.01;
@@ -66,8 +66,8 @@ impl Rated {
 }
 
 /// What a candidate takes more than the limits allow, as shares of them; 0 if it keeps them. For latency, whose
-/// limit is for 95 of 100 calls, the share of calls that break it comes first: a plan that keeps it in every
-/// second call is better than one that never does, however late the others are.
+/// limit is for 95 of 100 calls, the share of calls that break it beyond the five that may comes first: a plan that keeps it
+/// in every second call is better than one that never does, however late the others are.
 fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
     let over = |value: f64, limit: Option<f64>| match limit {
         Some(limit) if value > limit => {
@@ -80,7 +80,7 @@ fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
         _ => 0.0,
     };
     let late = match limits.latency_ms {
-        Some(limit_ms) if candidate.p95_ms > limit_ms => late_share(candidate, limit_ms),
+        Some(limit_ms) if candidate.p95_ms > limit_ms => late_share(candidate, limit_ms) - LATE,
         _ => 0.0,
     };
     late + over(candidate.total_ms, limits.latency_ms)

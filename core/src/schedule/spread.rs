@@ -2,7 +2,7 @@
 //! percentile, and in between, and as far below the mean, it is in proportion.
 
 /// One in twenty.
-const LATE: f64 = 0.05;
+pub(super) const LATE: f64 = 0.05;
 /// Of all, between the mean and the 95th percentile.
 const BETWEEN: f64 = 0.45;
 

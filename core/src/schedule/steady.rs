@@ -10,7 +10,7 @@ const CHANGE_WEIGHT: f64 = 0.8;
 /// How far off is far: the logarithm of a fifth.
 const FAR: f64 = 0.18;
 /// Weight of the newest deviation in their variance, and the bounds of that.
-const VARIANCE_WEIGHT: f64 = 0.1;
+const VARIANCE_WEIGHT: f64 = 0.05;
 const VARIANCE_MIN: f64 = 0.000_4;
 const VARIANCE_MAX: f64 = 0.25;
 

@@ -173,6 +173,29 @@ fn onloading_gives_the_server_what_the_device_cannot_do_in_time() {
 }
 
 #[test]
+fn a_limit_that_is_barely_missed_is_no_reason_to_leave_the_device() {
+    let now = Instant::now();
+    let mut planner = planner_for(Objective::onloading(1.0), 4.0, 100e6);
+    let takes = |planner: &mut Planner, ms, times| {
+        for _ in 0..times {
+            planner.estimates_mut().device.observe(0, 3, ms, now);
+        }
+        planner.candidate(Plan::Device, ALL_READY, now).p95_ms
+    };
+    let limit_ms = takes(&mut planner, 90.0, 60) + 0.01;
+    planner.objective.limits.latency_ms = Some(limit_ms);
+    assert_eq!(planner.choose(ALL_READY, now).best.plan, Plan::Device);
+    assert!(takes(&mut planner, 90.2, 1) > limit_ms);
+    let choice = planner.choose(ALL_READY, now);
+    assert_eq!(
+        (choice.best.plan, choice.within_limits),
+        (Plan::Device, false)
+    );
+    takes(&mut planner, 99.0, 3);
+    assert!(planner.choose(ALL_READY, now).best.plan.uses_server());
+}
+
+#[test]
 fn where_nothing_keeps_the_limits_the_least_bad_plan_is_chosen_and_said() {
     let now = Instant::now();
     let mut objective = Objective::minimal(Metric::Energy);
