@@ -121,8 +121,6 @@ pub(super) struct Sending {
     pub(super) sent_ms: f64,
     /// When its call began.
     pub(super) start_ms: f64,
-    /// When the server will have answered the requests before it.
-    pub(super) server_free_ms: f64,
 }
 
 /// Chooses plans, and learns from what comes of them.
@@ -200,7 +198,6 @@ pub(super) fn run(
                 bytes,
                 sent_ms,
                 start_ms: call.start_ms,
-                server_free_ms: 0.0,
             })
         },
     );

@@ -227,7 +227,6 @@ impl Pipeline {
             bytes: outcome.bytes,
             sent_ms,
             start_ms: outcome.start_ms,
-            server_free_ms: self.server_free_ms,
         });
         let sent = self.uplink.send(&world.trace, sent_ms, outcome.bytes);
         let arrived_ms = sent.last_ms + world.rtt_ms / 2.0;

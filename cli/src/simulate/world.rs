@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use dyno_core::bundle::Bundle;
 use dyno_core::schedule::{Candidate, Estimates, LinkPrior, Plan, SecondLook};
 
-use super::uplink::Uplink;
+use super::uplink::{PACKETS, Uplink};
 use crate::trace::Trace;
 
 /// Standard deviation of the logarithm of a span's time, on device and server alike.
@@ -235,12 +235,12 @@ impl World {
         self.span_ms(0, self.last_cut) * self.device_slowdown
     }
 
-    /// The mean rate of the second before `at_ms`, in bits per second.
+    /// The mean rate of the second before `at_ms`, in bits of messages per second.
     pub(super) fn recent_rate_bps(&self, at_ms: f64) -> f64 {
         const STEPS: u32 = 10;
         let back = |step: u32| (at_ms - 50.0 - 100.0 * f64::from(step)).max(0.0);
         let rates = (0..STEPS).map(|step| self.trace.rate_bps_at(back(step)));
-        rates.sum::<f64>() / f64::from(STEPS)
+        rates.sum::<f64>() / f64::from(STEPS) / PACKETS
     }
 
     /// An uplink on which nothing was sent yet, with the connection open: everybody warms up.

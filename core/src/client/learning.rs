@@ -1,14 +1,12 @@
 //! What a client learns from the life of a request: of the link, of the server, and whether to ask
 //! it again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::config::MAX_REMOTE_DEADLINE;
-use super::in_flight::{Alone, Ticket};
 use super::shared::{Shared, State};
 use super::transport::ServerTiming;
 use super::{ms, now};
-use crate::schedule::{LinkSample, Plan};
+use crate::schedule::{LinkSample, Plan, Ticket, bytes_in};
 use crate::{Error, ErrorKind};
 
 /// A request, as far as its end is learnt from.
@@ -19,7 +17,7 @@ pub(super) struct Sent {
     /// Length of its body.
     pub(super) bytes: usize,
     pub(super) at: Instant,
-    /// Its place among the others; none for what is no inference.
+    /// Its place among the others; none for one without a body, and while there are no others.
     ticket: Option<Ticket>,
 }
 
@@ -36,19 +34,15 @@ impl Sent {
 }
 
 impl State {
-    /// What a request of `bytes` for `plan` takes, were it alone.
-    pub(super) fn alone(&self, plan: &Plan, bytes: usize, now: Instant) -> Alone {
+    /// A request with a body is sent at `now`.
+    fn sends(&mut self, plan: Option<Plan>, bytes: usize, now: Instant) -> Sent {
         let estimates = self.planner.estimates();
-        let link = estimates.link.at(now);
-        // Nothing is waited for longer, however slow the link is believed to be.
-        let duration = |ms: f64| {
-            Duration::try_from_secs_f64(ms / 1e3)
-                .map_or(MAX_REMOTE_DEADLINE, |time| time.min(MAX_REMOTE_DEADLINE))
-        };
-        Alone {
-            sending: duration(link.sending_ms(bytes)),
-            network: duration(link.transfer_ms(bytes)),
-            server: duration(estimates.candidate(*plan, &[], now).server_ms),
+        let ticket = self.in_flight.send(bytes, plan.as_ref(), estimates, now);
+        Sent {
+            plan,
+            bytes,
+            at: now,
+            ticket: Some(ticket),
         }
     }
 
@@ -67,7 +61,7 @@ impl State {
             return 0;
         };
         let rate_bps = self.planner.estimates().link.rate_bps(now);
-        bytes_in(ticket.delays.uplink, rate_bps) + self.in_flight.mixed_with(ticket)
+        self.in_flight.others(ticket, rate_bps)
     }
 }
 
@@ -78,7 +72,7 @@ impl Shared {
         let mut state = self.state();
         state.breaker.answered(request.at);
         let others = state.ends(request, now);
-        let own_queue = request.ticket.map(|ticket| ticket.delays.server);
+        let own_queue = request.ticket.map(|ticket| ticket.delays().server);
         let estimates = state.planner.estimates_mut();
         estimates.link.answered(LinkSample {
             bytes: request.bytes,
@@ -106,13 +100,12 @@ impl Shared {
         let now = now();
         let mut state = self.state();
         state.planner.estimates_mut().sent(bytes, now);
-        let alone = state.alone(&plan, bytes, now);
-        Sent {
-            plan: Some(plan),
-            bytes,
-            at: now,
-            ticket: Some(state.in_flight.send(bytes, alone, now)),
-        }
+        state.sends(Some(plan), bytes, now)
+    }
+
+    /// A probe is on its way, beside the calls.
+    pub(super) fn probing(&self, bytes: usize) -> Sent {
+        self.state().sends(None, bytes, now())
     }
 
     /// A request was dropped before its end: what the kernel has of it goes before the next.
@@ -120,7 +113,7 @@ impl Shared {
         let now = now();
         let mut state = self.state();
         state.ends(request, now);
-        let waited = request.ticket.map(|ticket| ticket.delays.uplink);
+        let waited = request.ticket.map(|ticket| ticket.delays().uplink);
         let link = &mut state.planner.estimates_mut().link;
         let passed = now.saturating_duration_since(request.at);
         let gone = bytes_in(
@@ -175,17 +168,6 @@ impl Shared {
             log::info!("the server failed ({}): {error}", error.kind());
         }
     }
-}
-
-/// Bytes that leave in so long a time.
-fn bytes_in(time: Duration, rate_bps: f64) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "neither factor is negative, and what is too much for the type is its greatest"
-    )]
-    let bytes = (ms(time) * rate_bps / 8e3) as usize;
-    bytes
 }
 
 /// Refusals (400, 413, 415) that the same message would meet again.

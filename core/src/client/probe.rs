@@ -45,7 +45,9 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
     let weak = Arc::downgrade(client);
     client.probes.spawn(async move {
         let _permit = permit;
-        let sent = Sent::aside(PROBE_BYTES);
+        let Some(sent) = weak.upgrade().map(|client| client.probing(PROBE_BYTES)) else {
+            return;
+        };
         let probed = tokio::select! {
             biased;
             _ = network.changed() => return,

@@ -9,7 +9,6 @@ use super::background::Background;
 use super::breaker::{Breaker, Held, Pass, Until};
 use super::config::ClientConfig;
 use super::exchange::{Exchange, Permit};
-use super::in_flight::InFlight;
 use super::learning::Sent;
 use super::local::{Packers, off_thread};
 use super::mode::{First, IfServerFails, ModePolicy};
@@ -21,8 +20,8 @@ use super::{Known, ms, now};
 use crate::bundle::{Calibration, Manifest};
 use crate::runtime::{Activation, Cancel, Executor, SpanRun};
 use crate::schedule::{
-    Candidate, Choice, Estimates, Explanation, Network, NetworkKind, Next, Overlap, PhotoCodec,
-    Plan, Planner, Probing, SpacePlan, UnderWay, all_plans, calibrated_plans,
+    Candidate, Choice, Estimates, Explanation, InFlight, Network, NetworkKind, Next, Overlap,
+    PhotoCodec, Plan, Planner, Probing, SpacePlan, UnderWay, all_plans, calibrated_plans,
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -288,7 +287,9 @@ impl Shared {
     pub(super) fn patience(&self, plan: &Plan, bytes: usize, spent_ms: f64) -> Waits {
         let now = now();
         let state = self.state();
-        let delays = state.in_flight.delays(state.alone(plan, bytes, now), now);
+        let delays = state
+            .in_flight
+            .delays(bytes, Some(plan), state.planner.estimates(), now);
         let wait_ms = ms(delays.uplink + delays.server);
         let planner = &state.planner;
         let patience = planner.patience_behind(wait_ms, plan, bytes, spent_ms, now);

@@ -9,6 +9,8 @@ mod ewma;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod in_flight;
+mod line;
 mod link;
 mod machine;
 mod mix;
@@ -33,6 +35,8 @@ pub use candidate::Candidate;
 pub use cost::Estimates;
 pub use energy::Power;
 pub use explain::{ExplainedRow, Explanation};
+pub(crate) use in_flight::bytes_in;
+pub use in_flight::{Delays, InFlight, Ticket};
 pub use link::{Connection, Link, LinkNow, LinkPrior, LinkSample};
 pub use machine::{Machine, Reference};
 pub use network::{Network, NetworkKind};

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::candidate::Candidate;
-use super::link::{Link, MIN_RATE_BODY_BYTES};
+use super::link::Link;
 use super::planner::Planner;
 
 /// Bytes of a probe: what TCP sends in its first round trip, enough to tell the rate from.
@@ -72,11 +72,11 @@ impl Probing {
         now: Instant,
     ) -> bool {
         let is_sent = chosen.plan.uses_server();
-        if is_sent && chosen.first_bytes >= MIN_RATE_BODY_BYTES {
+        let estimates = planner.estimates();
+        if is_sent && estimates.link.tells_rate(chosen.first_bytes, now) {
             self.begin_again();
             return false;
         }
-        let estimates = planner.estimates();
         if estimates.network().metered {
             return false;
         }
@@ -287,10 +287,11 @@ mod tests {
         };
         let mut now = Instant::now();
         let chosen = planner.candidate(tiny, &[0, 2, 3], now);
-        assert!(chosen.bytes < MIN_RATE_BODY_BYTES, "{chosen}");
         for _ in 0..3 {
             // Its own answers do not count.
-            answer(&mut planner, 96.0, now);
+            answer(&mut planner, 80.0, now);
+            let link = &planner.estimates().link;
+            assert!(!link.tells_rate(chosen.bytes, now), "{chosen}");
             assert!(!asks(&mut probing, &mut planner, tiny, now), "just heard");
             now += MIN_SILENCE;
             planner.estimates_mut().link.answered(LinkSample {

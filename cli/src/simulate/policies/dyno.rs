@@ -1,11 +1,13 @@
 //! DynO itself: the planner and the estimators of the client, in virtual time.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use dyno_core::client::MAX_IN_FLIGHT;
 use dyno_core::schedule::{
-    Choice, Estimates, LinkSample, Next, OPENING_PROBE_BYTES, Objective, Overlap, PROBE_BYTES,
-    Patience, Plan, Planner, Probing, SpacePlan, UnderWay, opening_probe_is_worth_it,
+    Choice, Estimates, InFlight, LinkSample, Next, OPENING_PROBE_BYTES, Objective, Overlap,
+    PROBE_BYTES, Patience, Plan, Planner, Probing, SpacePlan, Ticket, UnderWay,
+    opening_probe_is_worth_it,
 };
 
 use crate::simulate::call::{Call, Outcome, Policy, Request, Sending};
@@ -18,8 +20,8 @@ const BUILD_INFERENCES: f64 = 3.0;
 const WARM_UP_PROBE_TIMEOUT_MS: f64 = 1_000.0;
 /// ... and later after this long.
 const PROBE_TIMEOUT_MS: f64 = 6_000.0;
-/// Late answers on their way at once.
-const MAX_LATE: usize = 4;
+/// Answers on their way at once: those of a stream, and late ones and probes.
+const MAX_AWAITED: usize = MAX_IN_FLIGHT + 8;
 
 /// The client's planner, and what it will learn when the time has come.
 #[derive(Debug)]
@@ -31,14 +33,26 @@ pub(in crate::simulate) struct Dyno {
     /// The cut whose spans are at hand, the one that is being built, and until when.
     ready: usize,
     building: Option<(usize, f64)>,
-    late: Vec<Outcome>,
-    /// Calls that the device has resumed.
-    resumed: Vec<Outcome>,
+    in_flight: InFlight,
+    /// Places of messages that were sent, of which it is not known yet what became of them.
+    tickets: VecDeque<Ticket>,
+    /// Messages whose answers have not come yet.
+    awaited: Vec<Awaited>,
+    /// Those of them that the device has not answered yet either, though it will.
+    resumed: Vec<Awaited>,
     probing: Probing,
     probe_bytes: usize,
     overlap: Option<Overlap>,
     /// As warming up leaves it.
     uplink: Uplink,
+}
+
+/// What became of a message, which nobody knows before its end.
+#[derive(Debug, Clone, Copy)]
+struct Awaited {
+    outcome: Outcome,
+    request: Request,
+    ticket: Ticket,
 }
 
 impl Dyno {
@@ -55,8 +69,10 @@ impl Dyno {
             last_cut: world.last_cut,
             ready: 0,
             building: None,
-            late: Vec::with_capacity(MAX_LATE),
-            resumed: Vec::with_capacity(MAX_LATE),
+            in_flight: InFlight::default(),
+            tickets: VecDeque::new(),
+            awaited: Vec::new(),
+            resumed: Vec::new(),
             probing: Probing::default(),
             probe_bytes: 0,
             overlap: None,
@@ -132,17 +148,24 @@ impl Dyno {
         self.epoch + since
     }
 
-    /// Takes in the answers, late ones too, that have come by `now_ms`.
+    /// Takes in what has come to its end by `now_ms`, in the order of time.
     fn catch_up(&mut self, now_ms: f64) {
-        let answered = |outcome: &Outcome| outcome.end_ms <= now_ms;
-        while let Some(index) = self.resumed.iter().position(answered) {
-            let outcome = self.resumed.remove(index);
-            self.learn_of_going_on(&outcome);
-        }
-        let came = |outcome: &Outcome| outcome.request.is_some_and(|r| r.end_ms <= now_ms);
-        while let Some(index) = self.late.iter().position(came) {
-            let outcome = self.late.remove(index);
-            self.learn_remote(&outcome);
+        loop {
+            let resumed = first(&self.resumed, |one| one.outcome.end_ms);
+            let answered = first(&self.awaited, |one| one.request.end_ms);
+            match (resumed, answered) {
+                (Some((index, at_ms)), other)
+                    if at_ms <= now_ms && other.is_none_or(|(_, other_ms)| at_ms <= other_ms) =>
+                {
+                    let one = self.resumed.swap_remove(index);
+                    self.learn_of_going_on(&one);
+                }
+                (_, Some((index, at_ms))) if at_ms <= now_ms => {
+                    let one = self.awaited.swap_remove(index);
+                    self.learn_remote(&one);
+                }
+                _ => break,
+            }
         }
         if let Some((cut, until_ms)) = self.building
             && until_ms <= now_ms
@@ -170,7 +193,7 @@ impl Dyno {
             uplink.abandon(&world.trace, request.end_ms);
         }
         self.probe_bytes += PROBE_BYTES;
-        self.remember(Outcome {
+        let outcome = Outcome {
             plan: Plan::Device,
             start_ms,
             end_ms: request.end_ms,
@@ -180,52 +203,91 @@ impl Dyno {
             resumed: None,
             request: Some(request),
             looks_again: true,
+        };
+        let ticket = self.sends(None, PROBE_BYTES, start_ms);
+        self.wait_for(&Awaited {
+            outcome,
+            request,
+            ticket,
         });
     }
 
+    /// A message is sent; its place among those under way.
+    fn sends(&mut self, plan: Option<&Plan>, bytes: usize, at_ms: f64) -> Ticket {
+        let now = self.at(at_ms);
+        let estimates = self.planner.estimates();
+        self.in_flight.send(bytes, plan, estimates, now)
+    }
+
     /// Keeps what will only be known when its answer comes.
-    fn remember(&mut self, outcome: Outcome) {
-        if self.late.len() == MAX_LATE {
-            self.late.remove(0);
+    fn wait_for(&mut self, one: &Awaited) {
+        if self.awaited.len() == MAX_AWAITED {
+            self.awaited.remove(0);
         }
-        self.late.push(outcome);
+        self.awaited.push(*one);
     }
 
-    /// The device has answered, and the request goes on.
-    fn learn_of_going_on(&mut self, outcome: &Outcome) {
-        if let Some(request) = outcome.request
-            && request.end_ms > outcome.end_ms
-        {
-            let (sent, now) = (self.at(request.sent_ms), self.at(outcome.end_ms));
+    /// The device has answered, and the request may go on.
+    fn learn_of_going_on(&mut self, one: &Awaited) {
+        let Awaited {
+            outcome, request, ..
+        } = one;
+        let now = self.at(outcome.end_ms);
+        if let Some((from, to, ms)) = outcome.resumed {
+            let device = &mut self.planner.estimates_mut().device;
+            device.observe(from, to, ms, now);
+        }
+        if request.end_ms > outcome.end_ms {
+            let (sent, others) = (self.at(request.sent_ms), self.others(&one.ticket, now));
             let link = &mut self.planner.estimates_mut().link;
-            link.goes_on(outcome.bytes, sent, now);
+            link.goes_on(outcome.bytes + others, sent, now);
         }
     }
 
-    fn learn_remote(&mut self, outcome: &Outcome) {
-        let Some(request) = outcome.request else {
-            return;
-        };
+    /// Bytes of others that share the uplink with a message.
+    fn others(&self, ticket: &Ticket, now: Instant) -> usize {
+        let rate_bps = self.planner.estimates().link.rate_bps(now);
+        self.in_flight.others(ticket, rate_bps)
+    }
+
+    fn learn_remote(&mut self, one: &Awaited) {
+        let Awaited {
+            outcome,
+            request,
+            ticket,
+        } = one;
         let (sent, end) = (self.at(request.sent_ms), self.at(request.end_ms));
+        let others = self.others(ticket, end);
+        self.in_flight.ended(ticket, end);
         let estimates = self.planner.estimates_mut();
         if !request.answered {
-            estimates.link.late(outcome.bytes, sent, end);
+            estimates.link.late(outcome.bytes + others, sent, end);
             return;
         }
         let at_server_ms = request.queue_ms + request.unpack_ms + request.tail_ms;
         estimates.link.answered(LinkSample {
             bytes: outcome.bytes,
-            others: 0,
+            others,
             sent,
             wall_ms: request.end_ms - request.sent_ms,
             receive_ms: request.receive_ms,
             server_ms: request.receive_ms + at_server_ms,
         });
-        if !outcome.plan.uses_server() {
-            return;
+        if outcome.plan.uses_server() {
+            let own_queue_ms = ticket.delays().server.as_secs_f64() * 1e3;
+            let queue_ms = (request.queue_ms - own_queue_ms).max(0.0);
+            let Request {
+                unpack_ms, tail_ms, ..
+            } = *request;
+            estimates.served(&outcome.plan, unpack_ms, queue_ms, tail_ms, end);
         }
-        estimates.served(&outcome.plan, request.unpack_ms, 0.0, request.tail_ms, end);
     }
+}
+
+/// Which comes to its end first, and when.
+fn first(all: &[Awaited], end_ms: impl Fn(&Awaited) -> f64) -> Option<(usize, f64)> {
+    let ends = all.iter().map(end_ms).enumerate();
+    ends.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 impl Policy for Dyno {
@@ -285,13 +347,17 @@ impl Policy for Dyno {
             bytes,
             sent_ms,
             start_ms,
-            server_free_ms,
         } = sending;
         let now = self.at(sent_ms);
-        let estimates = self.planner.estimates_mut();
-        estimates.sent(bytes, now);
-        let there_ms = sent_ms + estimates.link.transfer_ms(bytes, now);
-        let wait_ms = (server_free_ms - there_ms).max(0.0);
+        if let Some(before) = self.tickets.back() {
+            // That of the same call, whose answer was in doubt.
+            self.in_flight.ended(before, now);
+        }
+        self.planner.estimates_mut().sent(bytes, now);
+        let ticket = self.sends(Some(plan), bytes, sent_ms);
+        self.tickets.push_back(ticket);
+        let delays = ticket.delays();
+        let wait_ms = (delays.uplink + delays.server).as_secs_f64() * 1e3;
         let used_ms = sent_ms - start_ms;
         let planner = &self.planner;
         Some(planner.patience_behind(wait_ms, plan, bytes, used_ms, now))
@@ -300,20 +366,28 @@ impl Policy for Dyno {
     fn learn(&mut self, outcome: &Outcome) {
         let now = self.at(outcome.end_ms);
         let estimates = self.planner.estimates_mut();
-        for (from, to, ms) in outcome.head.into_iter().chain(outcome.resumed) {
+        if let Some((from, to, ms)) = outcome.head {
             estimates.device.observe(from, to, ms, now);
         }
         if outcome.plan.uses_server() {
             estimates.packed(&outcome.plan, outcome.bytes, outcome.pack_ms, now);
         }
-        if outcome.request.is_some() {
-            self.remember(*outcome);
+        let ticket = outcome.request.and_then(|_| self.tickets.pop_front());
+        if let (Some(request), Some(ticket)) = (outcome.request, ticket) {
+            let one = Awaited {
+                outcome: *outcome,
+                request,
+                ticket,
+            };
+            self.wait_for(&one);
+            if outcome.resumed.is_some() {
+                self.resumed.push(one);
+            }
+        } else if let Some((from, to, ms)) = outcome.resumed {
+            estimates.device.observe(from, to, ms, now);
         }
-        if outcome.resumed.is_some() && self.resumed.len() < MAX_LATE {
-            self.resumed.push(*outcome);
-        }
-        self.catch_up(outcome.end_ms);
     }
+
     fn learn_doubt(&mut self, share: f64, is_in_doubt: bool) {
         let estimates = self.planner.estimates_mut();
         estimates.doubts.observe(share, is_in_doubt);

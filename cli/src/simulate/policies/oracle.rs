@@ -3,7 +3,7 @@
 use dyno_core::schedule::{Candidate, Network, Objective, Plan, Power};
 
 use crate::simulate::call::{Call, Outcome, Policy, follow};
-use crate::simulate::uplink::Uplink;
+use crate::simulate::uplink::{Uplink, carried_ms};
 use crate::simulate::world::World;
 
 /// Calls that a limit of the latency lets be late.
@@ -124,7 +124,7 @@ fn one_case(world: &World, uplink: &Uplink, plan: Plan, call: Call) -> Candidate
     let server_ms = outcome.server_ms();
     let remote_ms = latency_ms - compute_ms;
     let sending_ms = outcome.request.map_or(0.0, |request| {
-        world.trace.finish_ms(request.sent_ms, outcome.bytes as f64) - request.sent_ms
+        carried_ms(&world.trace, request.sent_ms, outcome.bytes as f64) - request.sent_ms
     });
     let rate_bps = world.recent_rate_bps(call.start_ms);
     Candidate {

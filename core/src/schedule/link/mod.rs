@@ -21,15 +21,13 @@ pub(super) const IDLE_AFTER_S: f64 = 1.0;
 const ASLEEP_AFTER_S: f64 = 5.0;
 /// Weight of the newest wake-up.
 const WAKE_WEIGHT: f64 = 0.3;
-/// Bytes that arrive together with the request's headers, in one segment: the server's clock
-/// starts with them.
-const SEGMENT_BYTES: usize = 1_400;
 /// Bisections that find the rate of a body that waited for windows: to a hundredth and better.
 const FITTING_STEPS: usize = 12;
 /// How exact the times of bodies are that waited for no window.
 const CLOCK_MS: f64 = 0.2;
-/// Smaller bodies say nothing about the rate.
-pub(super) const MIN_RATE_BODY_BYTES: usize = 2 * SEGMENT_BYTES;
+/// A body tells the rate if it has so many bytes, two segments, or takes so long: ten times as long as clocks are exact to.
+const TELLING_BYTES: usize = 2_800;
+const TELLING_MS: f64 = 2.0;
 /// Weight of a round trip below and above the estimate: queues and handshakes add to a round
 /// trip, nothing ever subtracts from it.
 const RTT_WEIGHT_DOWN: f64 = 0.7;
@@ -233,6 +231,11 @@ impl Link {
         8e3 / self.rate.ms_per_byte(now)
     }
 
+    /// Whether the time that a body of so many bytes takes would say something about the rate.
+    pub(super) fn tells_rate(&self, bytes: usize, now: Instant) -> bool {
+        bytes >= TELLING_BYTES || bytes as f64 * self.rate.ms_per_byte(now) >= TELLING_MS
+    }
+
     /// When the connection was last used, if it is open.
     pub(super) fn used(&self) -> Option<Instant> {
         self.used
@@ -405,24 +408,25 @@ impl Link {
         self.rtt_ms.observe_weighted(rtt_ms, weight);
     }
 
-    /// The body's time at the server, less the round trips that TCP waited, is its bytes at the rate.
-    /// How many it waited is known to about half a one, so that what came after the last of them has
-    /// to be long against a round trip to tell much.
+    /// The body's time at the server, less the round trips that TCP waited, is its bytes at the rate: the server's
+    /// clock starts with the headers, which leave before the body, in a segment of their own. How many round trips it waited
+    /// is known to about half a one, so that what came after the last of them has to be long against a round
+    /// trip to tell much.
     fn observe_rate(&mut self, sample: &LinkSample, now: Instant) {
-        if sample.bytes < MIN_RATE_BODY_BYTES {
+        if !self.tells_rate(sample.bytes, now) {
             return;
         }
-        let timed_bytes = (sample.bytes - SEGMENT_BYTES) as f64;
-        let (ms_per_byte, last_wait) = self.fit(sample, timed_bytes);
+        let bytes = sample.bytes as f64;
+        let (ms_per_byte, last_wait) = self.fit(sample, bytes);
         let (sent, wait_ms) = last_wait;
         let unsure_ms = if wait_ms > 0.0 {
             self.rtt_ms.get() / 2.0
         } else {
             CLOCK_MS
         };
-        let deviation = unsure_ms / (ms_per_byte * (timed_bytes - sent)).max(f64::MIN_POSITIVE);
+        let deviation = unsure_ms / (ms_per_byte * (bytes - sent)).max(f64::MIN_POSITIVE);
         // Bodies that leave together may be mixed, so that its time holds some of theirs.
-        let unmixed = timed_bytes / (timed_bytes + sample.others as f64);
+        let unmixed = bytes / (bytes + sample.others as f64);
         let known = self.rate.ms_per_byte(now);
         let ms_per_byte = known.max(ms_per_byte * unmixed).min(ms_per_byte);
         self.rate.observe(ms_per_byte, deviation * deviation, now);
@@ -496,18 +500,30 @@ mod tests {
         assert!((rate_bps - 2e6).abs() < 1e5, "{rate_bps}");
     }
 
-    #[test]
-    fn even_a_small_body_tells_the_rate_of_a_slow_link() {
-        let mut link = Link::new(LinkPrior::MOBILE);
+    /// The rate after twelve bodies of 300 bytes, over a link that was taken for one of `rate_bps`.
+    fn learnt_from_small_bodies_bps(rate_bps: f64, receive_ms: f64) -> f64 {
+        let rtt_ms = 20.0;
+        let mut link = Link::new(LinkPrior { rtt_ms, rate_bps });
         let mut now = Instant::now();
         link.connected(None, now);
         for _ in 0..12 {
-            // 4.2 kB, of which 2.8 kB came after the headers, in 22.4 ms: 1 Mbit/s.
-            link.answered(sample(4_200, now, 20.0, 22.4));
+            link.answered(sample(300, now, rtt_ms, receive_ms));
             now += Duration::from_millis(50);
         }
-        let rate_bps = link.rate_bps(now);
-        assert!((rate_bps - 1e6).abs() < 5e4, "{rate_bps}");
+        link.rate_bps(now)
+    }
+
+    #[test]
+    fn even_a_small_body_tells_the_rate_of_a_slow_link() {
+        // In 6 ms: 0.4 Mbit/s.
+        let rate_bps = learnt_from_small_bodies_bps(8e5, 6.0);
+        assert!((rate_bps / 4e5 - 1.0).abs() < 0.05, "{rate_bps}");
+    }
+
+    #[test]
+    fn a_hiccup_of_a_fast_link_is_not_taken_for_its_rate() {
+        let rate_bps = learnt_from_small_bodies_bps(20e6, 6.0);
+        assert!((rate_bps - 20e6).abs() < 1.0, "{rate_bps}");
     }
 
     #[test]
