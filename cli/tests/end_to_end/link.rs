@@ -104,6 +104,23 @@ fn client_and_server_work_over_it() {
     assert!(!Path::new("/sys/class/net/dyno0").exists(), "left behind");
 }
 
+/// Otherwise the client would take every link for slower than it is (`docs/adr/0034-small-bodies-tell-the-rate.md`).
+#[test]
+fn the_servers_clock_starts_before_the_body() {
+    const BPS: f64 = 250e3;
+    let folder = folder();
+    let log = folder.path().join("calls.jsonl");
+    let flags = "--json --policy split:5:256:raw --calls 3 --limit 1 --pause-ms 10 --rate-mbit 0.25";
+    if possible(dyno(link(flags, &log))).is_none() {
+        return;
+    }
+    for call in std::fs::read_to_string(log).unwrap().lines().map(json) {
+        let (bytes, receive_ms) = (call["bytes"].as_f64(), call["receive_ms"].as_f64());
+        let least_ms = bytes.unwrap() * 8e3 / BPS;
+        assert!(receive_ms.unwrap() >= least_ms, "{least_ms} ms: {call:#}");
+    }
+}
+
 #[test]
 fn a_signal_leaves_nothing_behind() {
     if upload("--bytes 1 --rounds 1 --idle-ms 0").is_none() {

@@ -60,7 +60,7 @@ struct Body {
 }
 
 impl InFlight {
-    /// How long a request of `bytes` that is sent at `now` waits for others; no plan is none of an inference.
+    /// How long a request of `bytes` that is sent at `now` waits for others; one without a plan is no inference.
     pub fn delays(
         &self,
         bytes: usize,
@@ -71,7 +71,7 @@ impl InFlight {
         self.behind(Alone::of(bytes, plan, estimates, now), now)
     }
 
-    /// A request with a body of `bytes` is sent at `now`; no plan is none of an inference.
+    /// A request with a body of `bytes` is sent at `now`; one without a plan is no inference.
     pub fn send(
         &mut self,
         bytes: usize,

@@ -108,6 +108,8 @@ impl Partners {
             only_ready,
             ..
         } = *search;
+        // What is no faster than one plan is no use, nor does anything lead on from it.
+        let alone_ms = alone_ms(best, room);
         let mut fastest: Option<Pair<'_>> = None;
         let best_one = search
             .may_best
@@ -116,7 +118,7 @@ impl Partners {
         for first in [best_one, device].into_iter().flatten() {
             let mut one = first;
             for _ in 0..MAX_ROUNDS {
-                let least_ms = fastest.map_or(f64::INFINITY, |pair| pair.frame_ms);
+                let least_ms = fastest.map_or(alone_ms, |pair| pair.frame_ms);
                 let Some((pair, partner)) = self.best_beside(&one, search, least_ms) else {
                     break;
                 };
@@ -125,7 +127,7 @@ impl Partners {
             }
         }
         let gain = if search.is_mixed { 0.0 } else { GAIN };
-        let fastest = fastest.filter(|pair| pair.frame_ms * (1.0 + gain) < alone_ms(best, room))?;
+        let fastest = fastest.filter(|pair| pair.frame_ms * (1.0 + gain) < alone_ms)?;
         Some(Mix::of(&fastest))
     }
 

@@ -26,15 +26,15 @@ struct Process {
 
 impl Process {
     async fn start(bundles: &Path, flags: &[&str]) -> Self {
-        Self::start_in(bundles, flags, None).await
+        Self::start_with(bundles, flags, &[]).await
     }
 
-    /// With these tunables of glibc's.
-    async fn start_in(bundles: &Path, flags: &[&str], tunables: Option<&str>) -> Self {
+    /// With these variables of its environment.
+    async fn start_with(bundles: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_dyno-server"))
             .env_remove("GLIBC_TUNABLES")
-            .envs(tunables.map(|said| ("GLIBC_TUNABLES", said)))
+            .envs(variables.iter().copied())
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -356,7 +356,8 @@ async fn memory_is_on_huge_pages_unless_it_is_not_to_be() {
         ("on", Some(theirs), false),
     ] {
         let flags = ["--huge-pages", flag];
-        let process = Process::start_in(bundles.path(), &flags, tunables).await;
+        let variables = tunables.map(|said: &str| ("GLIBC_TUNABLES", said));
+        let process = Process::start_with(bundles.path(), &flags, variables.as_slice()).await;
         let environment = format!("/proc/{}/environ", process.child.id());
         let environment = String::from_utf8(std::fs::read(environment).unwrap()).unwrap();
         // glibc before 2.39 ends each with a zero, in place.
@@ -364,4 +365,20 @@ async fn memory_is_on_huge_pages_unless_it_is_not_to_be() {
         let ours = "GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.arena_max=2:";
         assert_eq!(environment.contains(ours), expected, "{flag}, {tunables:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_server_left_goes_with_the_next() {
+    let bundles = tempfile::tempdir().unwrap();
+    copy(&versions()[0].folder, &bundles.path().join(MODEL));
+    let temporary = tempfile::tempdir().unwrap();
+    let left = || std::fs::read_dir(temporary.path()).unwrap().count();
+    let variables = [("TMPDIR", temporary.path().to_str().unwrap())];
+    for signal in ["KILL", "KILL", "TERM"] {
+        let mut server = Process::start_with(bundles.path(), &[], &variables).await;
+        assert_eq!(left(), 1, "its own");
+        server.signal(signal);
+        server.end().await;
+    }
+    assert_eq!(left(), 0);
 }

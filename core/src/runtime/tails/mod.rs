@@ -3,6 +3,7 @@
 
 mod optimised;
 mod recipe;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -17,9 +18,9 @@ use std::time::Duration;
 
 use ort::session::Session;
 use ort::session::builder::PrepackedWeights;
-use tempfile::TempDir;
 
 use self::recipe::{Kitchen, Recipe};
+use self::scratch::Scratch;
 use self::weights::Weights;
 use super::span_io::zeros;
 use super::trim::give_back_free_memory;
@@ -49,7 +50,7 @@ pub struct TailOptions {
 pub struct TailStore {
     bundle: Arc<Bundle>,
     options: TailOptions,
-    folder: TempDir,
+    folder: Scratch,
     /// Whether the folder's copy of the bundle's weights has gone.
     is_sealed: AtomicBool,
     shared: Weights,
@@ -88,10 +89,9 @@ impl TailStore {
     /// opened with, and with [`ErrorKind::Io`] if there is no folder for temporary files.
     pub fn new(bundle: Arc<Bundle>, options: TailOptions) -> Result<Self> {
         super::load(None)?;
-        let folder = tempfile::Builder::new()
-            .prefix("dyno-tails-")
-            .tempdir()
-            .map_err(|e| Error::io(&std::env::temp_dir(), "make a folder in", e).context(ROOM))?;
+        let parent = std::env::temp_dir();
+        let folder = Scratch::new_in(&parent)
+            .map_err(|e| Error::io(&parent, "make a folder in", e).context(ROOM))?;
         copy_weights(&bundle, folder.path())?;
         Ok(Self {
             bundle,

@@ -88,13 +88,15 @@ impl Rounds {
 
     /// Bytes that had been sent when `bytes` waited for a window the last time, and when that was.
     pub(super) fn last_wait(&self, bytes: f64) -> (f64, f64) {
-        let waits = &self.waits[..self.waits_len];
-        waits
-            .iter()
-            .rev()
-            .find(|(sent, _)| bytes > *sent)
-            .copied()
-            .unwrap_or((0.0, 0.0))
+        let mut last = (0.0, 0.0);
+        // Most bodies wait for few windows.
+        for wait in &self.waits[..self.waits_len] {
+            if bytes <= wait.0 {
+                break;
+            }
+            last = *wait;
+        }
+        last
     }
 }
 
