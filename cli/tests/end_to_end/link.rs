@@ -110,7 +110,8 @@ fn the_servers_clock_starts_before_the_body() {
     const BPS: f64 = 250e3;
     let folder = folder();
     let log = folder.path().join("calls.jsonl");
-    let flags = "--json --policy split:5:256:raw --calls 3 --limit 1 --pause-ms 10 --rate-mbit 0.25";
+    let flags =
+        "--json --policy split:5:256:raw --calls 3 --limit 1 --pause-ms 10 --rate-mbit 0.25";
     if possible(dyno(link(flags, &log))).is_none() {
         return;
     }

@@ -17,9 +17,10 @@ pub(super) const STAGES: usize = 3;
 /// Two plans that frames of a stream follow by turns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Mix {
-    /// The one that keeps the way to the server busier: followed while there is room on it.
+    /// The one that takes the device less time, and keeps the way to the server busier for it: followed while there is
+    /// room on that.
     pub(super) heavy: Candidate,
-    /// The other, for frames that find the way full.
+    /// The other, for frames that find the way full: it empties while the device is at them.
     pub(super) light: Candidate,
     /// The work that is to be under way, in milliseconds, so that the way is busy until another frame is on it.
     pub(super) busy_ms: f64,
@@ -71,7 +72,8 @@ pub(super) struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     pub(super) fn new(a: &'a Candidate, b: &'a Candidate, room: usize) -> Self {
-        let (heavy, light) = if a.way_ms() >= b.way_ms() {
+        let (of_a, of_b) = (stages_ms(a), stages_ms(b));
+        let (heavy, light) = if fills_the_way(&of_a, &of_b) {
             (a, b)
         } else {
             (b, a)
@@ -82,7 +84,7 @@ impl<'a> Pair<'a> {
             light,
             frame_ms: stage_ms,
         };
-        let way_ms = heavy.way_ms();
+        let way_ms = heavy.way_ms().max(light.way_ms());
         let answered_ms = pair.busy_ms() + way_ms;
         let mut frame_ms = stage_ms.max(answered_ms / room as f64);
         if light.plan.uses_server() {
@@ -110,6 +112,16 @@ pub(super) fn stages_ms(candidate: &Candidate) -> [f64; STAGES] {
         candidate.sending_ms,
         candidate.server_ms,
     ]
+}
+
+/// Whether frames that keep the stages busy for as long as `a` are to fill the way to the server, and those of `b` to let it become
+/// empty again: those take the device longer. (If it were the other way round, and they took the way longer as well, the way would
+/// never be full, and no frame would follow `b`.)
+pub(super) fn fills_the_way(a: &[f64; STAGES], b: &[f64; STAGES]) -> bool {
+    let [a_ms, a_way @ ..] = a;
+    let [b_ms, b_way @ ..] = b;
+    let way_ms = |stages: &[f64]| stages.iter().copied().fold(0.0, f64::max);
+    a_ms < b_ms || (a_ms.total_cmp(b_ms).is_eq() && way_ms(a_way) >= way_ms(b_way))
 }
 
 /// The share of `a` with which the busiest stage is the least busy, and for how long a frame keeps it busy then.

@@ -1,7 +1,7 @@
 //! The search for the two plans of a stream, among hundreds and several times for each frame.
 
 use super::candidate::Candidate;
-use super::mix::{MAX_BURST_FRAMES, Mix, Pair, STAGES, alone_ms, stages_ms};
+use super::mix::{MAX_BURST_FRAMES, Mix, Pair, STAGES, alone_ms, fills_the_way, stages_ms};
 use super::plan::Plan;
 use super::rank::Rated;
 
@@ -53,12 +53,13 @@ impl Partner {
     /// Whether a frame of the two takes `least_ms` or longer in whichever shares ([`Pair::new`]), for a reason that is seen
     /// without working them out.
     fn cannot_beat(&self, other: &Self, least_ms: f64) -> bool {
-        let (heavy, light) = if self.way_ms >= other.way_ms {
+        let (heavy, light) = if fills_the_way(&self.stages_ms, &other.stages_ms) {
             (self, other)
         } else {
             (other, self)
         };
-        let is_burst = || light.way_ms > 0.0 && heavy.way_ms >= least_ms * MAX_BURST_FRAMES;
+        let way_ms = heavy.way_ms.max(light.way_ms);
+        let is_burst = || light.way_ms > 0.0 && way_ms >= least_ms * MAX_BURST_FRAMES;
         // Nothing keeps a stage busy for less than the one that wants it less.
         let is_busy = || {
             let mut both = self.stages_ms.iter().zip(&other.stages_ms);
@@ -326,6 +327,15 @@ mod tests {
         };
         let same_cut = candidate(coarse, [12.0, 30.0, 1.0]);
         assert!(mix_of(&[same_cut, late], ROOM).is_some());
+    }
+
+    #[test]
+    fn the_plan_that_takes_the_device_longer_is_for_frames_that_find_the_way_full() {
+        let photo = candidate(PHOTO, [2.0, 4.0, 8.0]);
+        // It keeps the way busy for hardly longer, if only one part of it.
+        let slow = candidate(split(2), [100.0, 8.1, 2.0]);
+        let mix = mix_of(&[photo, slow], 1_000).unwrap();
+        assert_eq!((mix.heavy.plan, mix.light.plan), (PHOTO, split(2)));
     }
 
     #[test]
