@@ -90,9 +90,9 @@ impl Page<'_> {
         html.paragraph(
             "A target about every cell is met only if its worst cell meets it. Best rival: \
              device_only, server_raw, neurosurgeon, jalad or dyno_paper, whichever is best in the cell; \
-             server_jpeg may lose more accuracy than is allowed, and static_best is hindsight. Late \
-             cuts: at least half of the stream's frames split in the second half of the model's cuts. \
-             Losses of accuracy are the upper bounds of calibration.",
+             server_jpeg may lose more accuracy than is allowed, and static_best is hindsight. A \
+             late cut wins where the best plan for all frames, or calls for least latency, splits in the \
+             second half of the model's cuts. Losses of accuracy are the upper bounds of calibration.",
         );
     }
 

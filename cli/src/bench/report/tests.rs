@@ -95,6 +95,15 @@ fn the_best_stream_and_the_worst_are_judged() {
             .contains("1 of 3 cells below")
     );
     assert_found(&targets, "late cut wins", "150.6 ×", true);
+
+    // The device answers most of these calls.
+    let policies = [
+        ("dyno", stream(1.0, 10.0)),
+        ("server_raw", stream(0.1, 1.5e5)),
+    ];
+    cells.push(cell(Aim::Onloading, Some(5.0), &policies));
+    cells[3].late_cut_wins = true;
+    assert_found(&evaluate(&cells), "late cut wins", "150.6 ×", true);
 }
 
 #[test]
