@@ -73,12 +73,12 @@ pub(super) struct Pair<'a> {
 impl<'a> Pair<'a> {
     pub(super) fn new(a: &'a Candidate, b: &'a Candidate, room: usize) -> Self {
         let (of_a, of_b) = (stages_ms(a), stages_ms(b));
-        let (heavy, light) = if fills_the_way(&of_a, &of_b) {
-            (a, b)
+        let ((heavy, of_heavy), (light, of_light)) = if fills_the_way(&of_a, &of_b) {
+            ((a, of_a), (b, of_b))
         } else {
-            (b, a)
+            ((b, of_b), (a, of_a))
         };
-        let (share, stage_ms) = shares(&stages_ms(heavy), &stages_ms(light));
+        let (share, stage_ms) = shares(&of_heavy, &of_light);
         let mut pair = Self {
             heavy,
             light,

@@ -65,12 +65,11 @@ pub(super) struct Model {
     digest: String,
 }
 
-/// A link: one rate, or a trace, with a round trip.
-#[derive(Debug, Clone)]
+/// A link: one rate, or a trace.
+#[derive(Debug)]
 pub(super) struct Link {
     pub(super) name: String,
     pub(super) rate_mbit: Option<f64>,
-    pub(super) rtt_ms: f64,
     pub(super) trace: Trace,
     digest: String,
 }
@@ -80,10 +79,10 @@ pub(super) struct Link {
 pub(super) struct Grid {
     pub(super) models: Vec<Model>,
     pub(super) slowdowns: Vec<f64>,
-    /// In ascending order.
-    pub(super) rtts_ms: Vec<f64>,
-    /// For each round trip rates first, in ascending order, then traces by name.
+    /// Rates first, in ascending order, then traces by name.
     pub(super) links: Vec<Link>,
+    /// Every link has each of them; in ascending order.
+    pub(super) rtts_ms: Vec<f64>,
     seconds: Option<f64>,
     /// Hash of this program: another one may plan otherwise.
     program: String,
@@ -130,19 +129,11 @@ impl Grid {
         if let Some(folder) = &args.traces {
             links.extend(traces(folder)?);
         }
-        let rtts_ms = ascending(&args.rtts_ms);
-        let with_rtt = |rtt_ms| {
-            links.iter().map(move |link| Link {
-                rtt_ms,
-                ..link.clone()
-            })
-        };
-        let links = rtts_ms.iter().copied().flat_map(with_rtt).collect();
         Ok(Self {
             models,
             slowdowns: ascending(&args.slowdowns),
-            rtts_ms,
             links,
+            rtts_ms: ascending(&args.rtts_ms),
             seconds: args.seconds,
             program: digest_of_program()?,
         })
@@ -153,8 +144,8 @@ impl Grid {
         let mut jobs = Vec::new();
         for model in &self.models {
             for &slowdown in &self.slowdowns {
-                for link in &self.links {
-                    let job = |aim| self.job(model, slowdown, link, aim);
+                for (link, rtt_ms) in self.ways() {
+                    let job = |aim| self.job(model, slowdown, link, rtt_ms, aim);
                     jobs.extend(Aim::ALL.map(job));
                 }
             }
@@ -162,7 +153,20 @@ impl Grid {
         jobs
     }
 
-    fn job<'a>(&self, model: &'a Model, slowdown: f64, link: &Link, aim: Aim) -> Job<'a> {
+    /// Every link with each round trip, the shortest first.
+    pub(super) fn ways(&self) -> impl Iterator<Item = (&Link, f64)> {
+        let with_rtt = |&rtt_ms: &f64| self.links.iter().map(move |link| (link, rtt_ms));
+        self.rtts_ms.iter().flat_map(with_rtt)
+    }
+
+    fn job<'a>(
+        &self,
+        model: &'a Model,
+        slowdown: f64,
+        link: &Link,
+        rtt_ms: f64,
+        aim: Aim,
+    ) -> Job<'a> {
         let seconds = self.seconds.unwrap_or_else(|| link.seconds(aim));
         Job {
             key: Key {
@@ -171,7 +175,7 @@ impl Grid {
                 slowdown,
                 link: link.name.clone(),
                 rate_mbit: link.rate_mbit,
-                rtt_ms: link.rtt_ms,
+                rtt_ms,
                 seconds,
                 bundle_digest: model.digest.clone(),
                 link_digest: link.digest.clone(),
@@ -180,7 +184,7 @@ impl Grid {
             model,
             scenario: Scenario {
                 trace: link.trace.clone(),
-                rtt_ms: link.rtt_ms,
+                rtt_ms,
                 device_slowdown: slowdown,
                 server_speedup: 1.0,
                 pause_ms: PAUSE_MS,
@@ -241,12 +245,10 @@ impl Model {
 }
 
 impl Link {
-    /// With no round trip yet.
     pub(super) fn of_rate(mbit: f64) -> Self {
         Self {
             name: format!("{mbit} Mbit/s"),
             rate_mbit: Some(mbit),
-            rtt_ms: 0.0,
             trace: Trace::constant(mbit * 1e6),
             digest: String::new(),
         }
@@ -259,15 +261,9 @@ impl Link {
         Ok(Self {
             name: name.into_owned(),
             rate_mbit: None,
-            rtt_ms: 0.0,
             trace: Trace::read(path)?,
             digest: hex(&content),
         })
-    }
-
-    /// Whether a cell is of it.
-    pub(super) fn is_of(&self, key: &Key) -> bool {
-        key.link == self.name && key.rtt_ms.total_cmp(&self.rtt_ms).is_eq()
     }
 
     fn seconds(&self, aim: Aim) -> f64 {

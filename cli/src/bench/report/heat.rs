@@ -79,7 +79,7 @@ pub(super) fn table(
         groups.collect::<Vec<_>>().concat(),
         slowdowns.repeat(grid.models.len())
     ));
-    for link in &grid.links {
+    for (link, rtt_ms) in grid.ways() {
         let mut row = Vec::new();
         for model in &grid.models {
             for (index, &slowdown) in grid.slowdowns.iter().enumerate() {
@@ -88,7 +88,8 @@ pub(super) fn table(
                     key.aim == aim
                         && key.model == model.name
                         && key.slowdown.total_cmp(&slowdown).is_eq()
-                        && link.is_of(key)
+                        && key.link == link.name
+                        && key.rtt_ms.total_cmp(&rtt_ms).is_eq()
                 });
                 row.push(match cell.and_then(&shade) {
                     Some(shade) => format!(
@@ -103,7 +104,7 @@ pub(super) fn table(
         }
         let rtt = match grid.rtts_ms.as_slice() {
             [_] => String::new(),
-            _ => format!(", {} ms", link.rtt_ms),
+            _ => format!(", {rtt_ms} ms"),
         };
         let name = Escaped(&link.name);
         text.add(format_args!(

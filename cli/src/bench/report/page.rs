@@ -46,7 +46,7 @@ impl Page<'_> {
              and calibration.",
             joined(&names),
             joined(&self.grid.slowdowns),
-            self.grid.links.len() / self.grid.rtts_ms.len().max(1),
+            self.grid.links.len(),
             joined(&self.grid.rtts_ms)
         ));
         let links = SECTIONS.map(|(id, words)| format!("<a href=\"#{id}\">{words}</a>"));
@@ -298,7 +298,7 @@ impl Page<'_> {
 
     fn link_of(&self, cell: &Cell) -> Option<&Link> {
         let mut links = self.grid.links.iter();
-        links.find(|link| link.is_of(&cell.key))
+        links.find(|link| link.name == cell.key.link)
     }
 }
 

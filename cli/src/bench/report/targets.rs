@@ -43,8 +43,13 @@ struct Numbers<'a>(Vec<(f64, &'a Cell)>);
 
 impl<'a> Numbers<'a> {
     fn of(cells: &'a [Cell], aim: Aim, number: impl Fn(&Cell) -> Option<f64>) -> Self {
-        let cells = cells.iter().filter(|cell| cell.key.aim == aim);
-        Self(cells.filter_map(|c| Some((number(c)?, c))).collect())
+        Self::of_any(cells, |cell| number(cell).filter(|_| cell.key.aim == aim))
+    }
+
+    /// Whatever they are to optimise.
+    fn of_any(cells: &'a [Cell], number: impl Fn(&Cell) -> Option<f64>) -> Self {
+        let numbers = cells.iter().filter_map(|c| Some((number(c)?, c)));
+        Self(numbers.collect())
     }
 
     fn greatest(&self) -> Option<(f64, &'a Cell)> {
@@ -95,7 +100,7 @@ pub(super) fn evaluate(cells: &[Cell]) -> Vec<Target> {
         best(
             "Fewer bytes than the raw photo, best cell where a late cut wins",
             BYTES_SAVED,
-            &Numbers(cells.iter().filter_map(|c| Some((saved(c)?, c))).collect()),
+            &Numbers::of_any(cells, saved),
         ),
         every_regret(
             "Mean latency over the oracle's, every fixed rate",
@@ -213,7 +218,7 @@ fn can_keep_limits(cell: &Cell) -> bool {
 /// The loss of accuracy, of whatever aim.
 fn drop_kept(cells: &[Cell]) -> Target {
     let drop = |cell: &Cell| cell.policy("dyno")?.accuracy_drop_pp;
-    let numbers = Numbers(cells.iter().filter_map(|c| Some((drop(c)?, c))).collect());
+    let numbers = Numbers::of_any(cells, drop);
     let what = "Bound of the accuracy lost, worst cell";
     let wanted = format!("at most {DROP_PP} pp");
     target(what, wanted, numbers.greatest(), |value| {

@@ -500,14 +500,14 @@ mod tests {
         assert!((rate_bps - 2e6).abs() < 1e5, "{rate_bps}");
     }
 
-    /// The rate after twelve bodies of 300 bytes, over a link that was taken for one of `rate_bps`.
-    fn learnt_from_small_bodies_bps(rate_bps: f64, receive_ms: f64) -> f64 {
+    /// The rate after twelve bodies of `bytes`, over a link that was taken for one of `rate_bps`.
+    fn learnt_from_bps(bytes: usize, receive_ms: f64, rate_bps: f64) -> f64 {
         let rtt_ms = 20.0;
         let mut link = Link::new(LinkPrior { rtt_ms, rate_bps });
         let mut now = Instant::now();
         link.connected(None, now);
         for _ in 0..12 {
-            link.answered(sample(300, now, rtt_ms, receive_ms));
+            link.answered(sample(bytes, now, rtt_ms, receive_ms));
             now += Duration::from_millis(50);
         }
         link.rate_bps(now)
@@ -515,14 +515,16 @@ mod tests {
 
     #[test]
     fn even_a_small_body_tells_the_rate_of_a_slow_link() {
-        // In 6 ms: 0.4 Mbit/s.
-        let rate_bps = learnt_from_small_bodies_bps(8e5, 6.0);
-        assert!((rate_bps / 4e5 - 1.0).abs() < 0.05, "{rate_bps}");
+        // All of it came after the headers: 1 Mbit/s, and 0.4.
+        let rate_bps = learnt_from_bps(4_200, 33.6, 10e6);
+        assert!((rate_bps - 1e6).abs() < 5e4, "{rate_bps}");
+        let rate_bps = learnt_from_bps(300, 6.0, 8e5);
+        assert!((rate_bps - 4e5).abs() < 2e4, "{rate_bps}");
     }
 
     #[test]
     fn a_hiccup_of_a_fast_link_is_not_taken_for_its_rate() {
-        let rate_bps = learnt_from_small_bodies_bps(20e6, 6.0);
+        let rate_bps = learnt_from_bps(300, 6.0, 20e6);
         assert!((rate_bps - 20e6).abs() < 1.0, "{rate_bps}");
     }
 
