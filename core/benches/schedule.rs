@@ -11,29 +11,68 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dyno_core::schedule::{LinkSample, Metric, Objective, Plan};
+use dyno_core::schedule::{LinkSample, Metric, Objective, Plan, Planner};
 use schedule_support::{PLANS, planner};
 
+/// The cuts whose spans are at hand.
+const READY: &[usize] = &[0, 40, 97];
+const RATES_BPS: [f64; 4] = [3e5, 3e6, 3e7, 3e8];
+
+/// Calls one after another, over a link that turned out to be of so many bits a second.
+fn planner_over(rate_bps: f64, objective: Objective) -> (Planner, Instant) {
+    let (mut planner, mut now) = (planner(objective), Instant::now());
+    for _ in 0..20 {
+        let receive_ms = 8e3 * 40_000.0 / rate_bps;
+        planner.estimates_mut().link.answered(LinkSample {
+            bytes: 40_000,
+            others: 0,
+            sent: now,
+            wall_ms: receive_ms + 60.0,
+            receive_ms,
+            server_ms: receive_ms,
+        });
+        now += Duration::from_secs_f64((receive_ms + 60.0) / 1e3);
+        planner.choose(READY, now);
+    }
+    (planner, now)
+}
+
+/// Decisions like the last one, over links of several rates, and decisions after each of which the link is another one.
 fn decisions(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("choose among {PLANS}"));
     for (name, objective) in [
         ("latency", Objective::minimal(Metric::Latency)),
         ("onloading", Objective::default()),
         ("weighted", "latency=1,energy=0.1".parse().unwrap()),
+        ("stream", Objective::minimal(Metric::Throughput)),
     ] {
-        let (mut planner, now) = (planner(objective), Instant::now());
-        let ready = [0, 40, 97];
-        group.bench_function(name, |b| {
-            b.iter(|| planner.choose(black_box(&ready), black_box(now)));
+        let choose = |planner: &mut Planner, now: Instant| {
+            if name == "stream" {
+                planner
+                    .choose_in_stream(black_box(READY), 8, |_| true, black_box(now))
+                    .0
+            } else {
+                planner.choose(black_box(READY), black_box(now))
+            }
+        };
+        let links = RATES_BPS.map(|rate_bps| {
+            let (mut planner, now) = planner_over(rate_bps, objective.clone());
+            group.bench_function(format!("{name}, {} Mbit/s", rate_bps / 1e6), |b| {
+                b.iter(|| choose(&mut planner, now));
+            });
+            planner.estimates().link.clone()
+        });
+        let (mut planner, now) = planner_over(1e6, objective);
+        let mut rates = links.iter().cycle();
+        group.bench_function(format!("{name}, another link each time"), |b| {
+            b.iter(|| {
+                if let Some(link) = rates.next() {
+                    planner.estimates_mut().link.clone_from(link);
+                }
+                choose(&mut planner, now)
+            });
         });
     }
-    let (mut planner, now) = (
-        planner(Objective::minimal(Metric::Throughput)),
-        Instant::now(),
-    );
-    group.bench_function("stream", |b| {
-        b.iter(|| planner.choose_in_stream(black_box(&[0, 40, 97]), 8, |_| true, black_box(now)));
-    });
     group.finish();
 }
 

@@ -107,6 +107,12 @@ impl Coding {
         self.unpack.get(row.0).map_or(1.0, Steady::get)
     }
 
+    /// The least of all corrections of packing, and of unpacking.
+    pub(super) fn least_corrections(&self) -> (f64, f64) {
+        let least = |all: &[Steady]| all.iter().map(Steady::get).fold(f64::INFINITY, f64::min);
+        (least(&self.pack), least(&self.unpack))
+    }
+
     /// Learns that packing took `share` times the reference times the machine's factor.
     pub(super) fn observe_pack(&mut self, row: CodecRow, share: f64) {
         if let Some(correction) = self.pack.get_mut(row.0) {

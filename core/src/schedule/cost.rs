@@ -14,7 +14,7 @@ use super::patience::Patience;
 use super::plan::Plan;
 use super::second_look::{Doubts, SecondLook};
 use super::server::Server;
-use super::sizes::Sizes;
+use super::sizes::{Sizes, corrected_by};
 use super::space::SpacePlan;
 use crate::bundle::{Manifest, Profile};
 
@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) plan: Plan,
     pub(super) cut: usize,
     pub(super) bytes: f64,
+    /// The cut whose messages correct its bytes.
+    pub(super) corrected_by: Option<usize>,
     pub(super) codec: Option<CodecRow>,
     pub(super) reference: ReferenceTimes,
     pub(super) head_ms: f64,
@@ -36,6 +38,7 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Again {
     pub(super) look: SecondLook,
+    pub(super) corrected_by: Option<usize>,
     pub(super) codec: Option<CodecRow>,
     pub(super) reference: ReferenceTimes,
 }
@@ -216,6 +219,7 @@ impl Estimates {
             let codec = CodecRow::of(&look.plan);
             Again {
                 look,
+                corrected_by: corrected_by(&look.plan),
                 codec,
                 reference: coding::reference(codec, self.sizes.elements(&look.plan)),
             }
@@ -224,6 +228,7 @@ impl Estimates {
             plan,
             cut,
             bytes: self.sizes.uncorrected(&plan),
+            corrected_by: corrected_by(&plan),
             codec,
             reference: coding::reference(codec, self.sizes.elements(&plan)),
             head_ms: reference.span_ms(0, cut),

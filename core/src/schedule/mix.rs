@@ -10,7 +10,7 @@ use super::candidate::Candidate;
 
 /// A frame that others wait behind keeps the way busy for so many frames at most: what a link does next is not
 /// known for longer.
-pub(super) const MAX_BURST_FRAMES: f64 = 4.0;
+const MAX_BURST_FRAMES: f64 = 4.0;
 /// Device, uplink and server.
 pub(super) const STAGES: usize = 3;
 
@@ -117,11 +117,58 @@ pub(super) fn stages_ms(candidate: &Candidate) -> [f64; STAGES] {
 /// Whether frames that keep the stages busy for as long as `a` are to fill the way to the server, and those of `b` to let it become
 /// empty again: those take the device longer. (If it were the other way round, and they took the way longer as well, the way would
 /// never be full, and no frame would follow `b`.)
-pub(super) fn fills_the_way(a: &[f64; STAGES], b: &[f64; STAGES]) -> bool {
+fn fills_the_way(a: &[f64; STAGES], b: &[f64; STAGES]) -> bool {
     let [a_ms, a_way @ ..] = a;
     let [b_ms, b_way @ ..] = b;
     let way_ms = |stages: &[f64]| stages.iter().copied().fold(0.0, f64::max);
     a_ms < b_ms || (a_ms.total_cmp(b_ms).is_eq() && way_ms(a_way) >= way_ms(b_way))
+}
+
+/// What a frame that follows a plan asks of the stages.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Load {
+    /// For how long it keeps device, uplink and server busy, in milliseconds.
+    pub(super) stages_ms: [f64; STAGES],
+    /// From sending until the answer is there, but for waiting at the server.
+    pub(super) remote_ms: f64,
+}
+
+impl Load {
+    pub(super) fn of(candidate: &Candidate) -> Self {
+        Self {
+            stages_ms: stages_ms(candidate),
+            remote_ms: candidate.remote_ms() - candidate.queue_ms,
+        }
+    }
+
+    const fn way_ms(&self) -> f64 {
+        let [_, sending_ms, server_ms] = self.stages_ms;
+        sending_ms.max(server_ms)
+    }
+
+    /// Whether a frame takes `least_ms` or longer in whichever shares of this plan and of one that asks for `least` or more
+    /// ([`Pair::new`]).
+    pub(super) fn is_no_faster_with(&self, least: &Self, room: usize, least_ms: f64) -> bool {
+        // Nothing keeps a stage busy for less than the plan that wants it less.
+        let mut both = self.stages_ms.iter().zip(&least.stages_ms);
+        if both.any(|(&one, &other)| one >= least_ms && other >= least_ms) {
+            return true;
+        }
+        let ([one_ms, ..], [other_ms, ..]) = (self.stages_ms, least.stages_ms);
+        let way_ms = self.way_ms().max(least.way_ms());
+        // The other one takes the device longer, or this one does.
+        let as_heavy_ms = (one_ms.max(other_ms) + self.remote_ms + way_ms) / room as f64;
+        let as_light_ms = if other_ms > one_ms {
+            f64::INFINITY
+        } else {
+            (one_ms + least.remote_ms + way_ms) / room as f64
+        };
+        if as_heavy_ms.max(one_ms).min(as_light_ms) >= least_ms {
+            return true;
+        }
+        let (_, busiest_ms) = shares(&self.stages_ms, &least.stages_ms);
+        busiest_ms >= least_ms
+    }
 }
 
 /// The share of `a` with which the busiest stage is the least busy, and for how long a frame keeps it busy then.

@@ -4,8 +4,10 @@
 use std::time::Instant;
 
 use super::candidate::Candidate;
+use super::coding::ReferenceTimes;
 use super::cost::{Again, Entry, Estimates};
 use super::energy::Power;
+use super::glance::{Floor, Glance};
 use super::link::{IDLE_AFTER_S, LinkNow};
 use super::sizes::whole_bytes;
 use super::spread::Spread;
@@ -27,6 +29,8 @@ pub(super) struct Moment {
     pause_ms: f64,
     /// How many times as many answers are in doubt as calibration expects.
     doubts_factor: f64,
+    /// The least of all codecs' corrections of packing, and of unpacking.
+    least_corrections: (f64, f64),
 }
 
 impl Estimates {
@@ -41,8 +45,26 @@ impl Estimates {
             queue_ms: self.server.queue_ms(now),
             pause_ms: self.pause_ms.get(),
             doubts_factor: self.doubts.factor(),
+            least_corrections: self.coding.least_corrections(),
         }
     }
+}
+
+/// What a plan sends, and the work of writing and of reading it.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    bytes: usize,
+    pack_ms: f64,
+    /// On the server, but for its factor.
+    unpack_ms: f64,
+}
+
+impl Message {
+    const NONE: Self = Self {
+        bytes: 0,
+        pack_ms: 0.0,
+        unpack_ms: 0.0,
+    };
 }
 
 impl Moment {
@@ -53,8 +75,79 @@ impl Moment {
         estimates: &Estimates,
         ready_cuts: &[usize],
     ) -> Candidate {
+        let Some(message) = self.message(entry, estimates) else {
+            return self.on_the_device(entry);
+        };
+        let mut candidate = self.sent(entry, &message);
+        if let Some(again) = &entry.again {
+            self.look_again(&mut candidate, again, entry.tail_ms, estimates);
+        }
+        let c = &mut candidate;
+        let compute_ms = c.device_ms + c.pack_ms;
+        c.stage_ms = compute_ms.max(c.sending_ms).max(c.server_ms);
+        let waits_ms = (c.remote_ms() - c.sending_ms).max(0.0);
+        c.energy_mj = self.power.energy_mj(compute_ms, c.sending_ms, waits_ms);
+        c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
+        candidate
+    }
+
+    /// What the plan of `entry` costs at least.
+    pub(super) fn glance(&self, entry: &Entry, estimates: &Estimates) -> Glance {
+        match self.message(entry, estimates) {
+            Some(message) => self.at_least(entry, &message),
+            None => self.at_least(entry, &Message::NONE),
+        }
+    }
+
+    /// What the plans of a cut cost at least.
+    pub(super) fn floor(&self, floor: &Floor, estimates: &Estimates) -> Glance {
+        let least = &floor.least;
+        let correction = estimates.sizes.correction_at(Some(least.cut));
+        let (pack_correction, unpack_correction) = self.least_corrections;
+        let message = Message {
+            bytes: whole_bytes(floor.exact_bytes.min(least.bytes * correction)),
+            pack_ms: self.pack_ms(&least.reference, pack_correction),
+            unpack_ms: least.reference.unpack_ms * unpack_correction,
+        };
+        self.at_least(least, &message)
+    }
+
+    fn at_least(&self, entry: &Entry, message: &Message) -> Glance {
+        let compute_ms = entry.head_ms * self.device_factor + message.pack_ms;
+        let sending_ms = self.link.sending_ms(message.bytes);
+        let server_ms = (entry.tail_ms + message.unpack_ms) * self.server_factor;
+        let (network_ms, queue_ms) = match entry.codec {
+            Some(_) => (self.network_ms(message.bytes, compute_ms), self.queue_ms),
+            None => (0.0, 0.0),
+        };
+        let remote_ms = network_ms + server_ms;
+        let waits_ms = (remote_ms + queue_ms - sending_ms).max(0.0);
+        Glance {
+            compute_ms,
+            sending_ms,
+            server_ms,
+            remote_ms,
+            total_ms: compute_ms + remote_ms + queue_ms,
+            energy_mj: self.power.energy_mj(compute_ms, sending_ms, waits_ms),
+            bytes: message.bytes,
+            accuracy_drop_pp: entry.accuracy_drop_pp,
+        }
+    }
+
+    /// What the plan of `entry` sends at first; none if it sends nothing.
+    fn message(&self, entry: &Entry, estimates: &Estimates) -> Option<Message> {
+        let (codec, coding) = (entry.codec?, &estimates.coding);
+        let correction = estimates.sizes.correction_at(entry.corrected_by);
+        Some(Message {
+            bytes: whole_bytes(entry.bytes * correction),
+            pack_ms: self.pack_ms(&entry.reference, coding.pack_correction(codec)),
+            unpack_ms: entry.reference.unpack_ms * coding.unpack_correction(codec),
+        })
+    }
+
+    fn on_the_device(&self, entry: &Entry) -> Candidate {
         let device_ms = entry.head_ms * self.device_factor;
-        let mut candidate = Candidate {
+        Candidate {
             plan: entry.plan,
             device_ms,
             pack_ms: 0.0,
@@ -73,40 +166,51 @@ impl Moment {
             ready: true,
             second_look: None,
             again_share: 0.0,
-        };
-        let Some(codec) = entry.codec else {
-            return candidate;
-        };
-        let c = &mut candidate;
-        let correction = estimates.sizes.correction(&entry.plan);
-        c.bytes = whole_bytes(entry.bytes * correction);
-        c.first_bytes = c.bytes;
-        c.pack_ms =
-            entry.reference.pack_ms * self.device_factor * estimates.coding.pack_correction(codec);
-        c.network_ms = self.link.transfer_ms(c.bytes);
-        if self.pause_ms + device_ms + c.pack_ms < IDLE_AFTER_S * 1e3 {
-            let open_ms = self.link.open_transfer_ms(c.bytes);
-            c.network_ms = open_ms + (c.network_ms - open_ms) * OPENING_SHARE;
         }
-        c.queue_ms = self.queue_ms;
-        let unpack_ms = entry.reference.unpack_ms * estimates.coding.unpack_correction(codec);
-        c.server_ms = (entry.tail_ms + unpack_ms) * self.server_factor;
-        c.total_ms = device_ms + c.pack_ms + c.remote_ms();
-        c.sending_ms = self.link.sending_ms(c.bytes);
-        c.p95_ms = c.total_ms + self.off_ms(device_ms + c.pack_ms, c.network_ms);
-        c.twice_ms = c.total_ms;
-        if let Some(again) = &entry.again {
-            self.look_again(c, again, entry.tail_ms, estimates);
+    }
+
+    /// What sending `message` costs, but for energy and the slowest stage.
+    fn sent(&self, entry: &Entry, message: &Message) -> Candidate {
+        let device_ms = entry.head_ms * self.device_factor;
+        let &Message { bytes, pack_ms, .. } = message;
+        let compute_ms = device_ms + pack_ms;
+        let network_ms = self.network_ms(bytes, compute_ms);
+        let server_ms = (entry.tail_ms + message.unpack_ms) * self.server_factor;
+        let total_ms = compute_ms + (network_ms + self.queue_ms + server_ms);
+        Candidate {
+            plan: entry.plan,
+            device_ms,
+            pack_ms,
+            network_ms,
+            queue_ms: self.queue_ms,
+            server_ms,
+            total_ms,
+            p95_ms: total_ms + self.off_ms(compute_ms, network_ms),
+            twice_ms: total_ms,
+            sending_ms: self.link.sending_ms(bytes),
+            stage_ms: 0.0,
+            bytes,
+            first_bytes: bytes,
+            energy_mj: 0.0,
+            accuracy_drop_pp: entry.accuracy_drop_pp,
+            ready: false,
+            second_look: None,
+            again_share: 0.0,
         }
-        let compute_ms = c.device_ms + c.pack_ms;
-        c.stage_ms = compute_ms.max(c.sending_ms).max(c.server_ms);
-        c.energy_mj = self.power.energy_mj(
-            compute_ms,
-            c.sending_ms,
-            (c.remote_ms() - c.sending_ms).max(0.0),
-        );
-        c.ready = entry.cut == 0 || ready_cuts.contains(&entry.cut);
-        candidate
+    }
+
+    /// Sending `bytes` and getting a small answer back, after the device's work.
+    fn network_ms(&self, bytes: usize, compute_ms: f64) -> f64 {
+        let ms = self.link.transfer_ms(bytes);
+        if self.pause_ms + compute_ms >= IDLE_AFTER_S * 1e3 {
+            return ms;
+        }
+        let open_ms = self.link.open_transfer_ms(bytes);
+        open_ms + (ms - open_ms) * OPENING_SHARE
+    }
+
+    fn pack_ms(&self, reference: &ReferenceTimes, correction: f64) -> f64 {
+        reference.pack_ms * self.device_factor * correction
     }
 
     /// What 95 of 100 calls take more than the mean, in milliseconds. Stages that are late independently of each
@@ -127,16 +231,16 @@ impl Moment {
             look,
             codec,
             reference,
+            corrected_by,
         } = again;
         let share = (look.share * self.doubts_factor).min(1.0);
         let mut more = Stages::default();
         match codec {
             Some(codec) => {
                 let coding = &estimates.coding;
-                let bytes = look.bytes * estimates.sizes.correction(&look.plan);
-                let pack_factor = self.device_factor * coding.pack_correction(*codec);
+                let bytes = look.bytes * estimates.sizes.correction_at(*corrected_by);
                 let unpack_ms = reference.unpack_ms * coding.unpack_correction(*codec);
-                more.pack_ms = reference.pack_ms * pack_factor;
+                more.pack_ms = self.pack_ms(reference, coding.pack_correction(*codec));
                 // The connection is open, and was used a moment ago.
                 more.network_ms = self.link.open_transfer_ms(whole_bytes(bytes));
                 more.queue_ms = self.queue_ms;

@@ -1,202 +1,108 @@
 //! The search for the two plans of a stream, among hundreds and several times for each frame.
 
 use super::candidate::Candidate;
-use super::mix::{MAX_BURST_FRAMES, Mix, Pair, STAGES, alone_ms, fills_the_way, stages_ms};
+use super::decision::Decision;
+use super::mix::{Load, Mix, Pair, alone_ms};
 use super::plan::Plan;
 use super::rank::Rated;
+use super::shortlist::Shortlist;
 
 /// Two plans must be faster than one by this share to be begun with; they are kept as long as they are not slower.
 const GAIN: f64 = 0.03;
 /// The best partner of the best partner, and so on: so many times at most.
 const MAX_ROUNDS: usize = 3;
 
-/// The candidates that may be one of two plans. Made once, searched for every frame, without an allocation.
-#[derive(Debug, Clone)]
-pub(super) struct Partners {
-    /// Those without an inner cut first, then by cut.
-    all: Vec<Partner>,
-    /// How many have no inner cut.
-    uncut: usize,
-    device: Option<Partner>,
-}
-
-/// What decides in almost every case that a candidate is of no use beside another: a sixth of the candidate, so that
-/// all of them stay in the nearest cache.
-#[derive(Debug, Clone, Copy)]
-struct Partner {
-    stages_ms: [f64; STAGES],
-    way_ms: f64,
-    /// A frame of the two takes no less than this where it is the heavier one, which is one of so many under way until
-    /// its answer is there.
-    under_way_ms: f64,
-    /// Whose spans it needs.
-    cut: Option<usize>,
-    /// In the candidates.
-    index: usize,
-    ready: bool,
-}
-
-impl Partner {
-    fn new(candidate: &Candidate, index: usize, room: usize) -> Self {
-        let way_ms = candidate.way_ms();
-        let answered_ms = way_ms + candidate.remote_ms() - candidate.queue_ms;
-        Self {
-            stages_ms: stages_ms(candidate),
-            way_ms,
-            under_way_ms: answered_ms / room as f64,
-            cut: candidate.plan.inner_cut(),
-            index,
-            ready: candidate.ready,
-        }
-    }
-
-    /// Whether a frame of the two takes `least_ms` or longer in whichever shares ([`Pair::new`]), for a reason that is seen
-    /// without working them out.
-    fn cannot_beat(&self, other: &Self, least_ms: f64) -> bool {
-        let (heavy, light) = if fills_the_way(&self.stages_ms, &other.stages_ms) {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        let way_ms = heavy.way_ms.max(light.way_ms);
-        let is_burst = || light.way_ms > 0.0 && way_ms >= least_ms * MAX_BURST_FRAMES;
-        // Nothing keeps a stage busy for less than the one that wants it less.
-        let is_busy = || {
-            let mut both = self.stages_ms.iter().zip(&other.stages_ms);
-            both.any(|(&one, &other)| one >= least_ms && other >= least_ms)
-        };
-        heavy.under_way_ms >= least_ms || is_burst() || is_busy()
-    }
-}
-
-impl Partners {
-    /// With room for so many.
-    pub(super) fn with_capacity(candidates: usize) -> Self {
-        Self {
-            all: Vec::with_capacity(candidates),
-            uncut: 0,
-            device: None,
-        }
-    }
-
-    /// Those of `rated` that keep the limits and `may` be followed, in place of what was here. `rated` is in the order of
-    /// inner cuts, those without one first: others are not found.
-    pub(super) fn gather(&mut self, rated: &[Rated], room: usize, may: impl Fn(&Plan) -> bool) {
-        self.all.clear();
-        self.device = None;
-        self.uncut = 0;
-        for (index, rated) in rated.iter().enumerate() {
-            let candidate = &rated.candidate;
-            if rated.excess > 0.0 || !may(&candidate.plan) {
-                continue;
-            }
-            let partner = Partner::new(candidate, index, room);
-            self.all.push(partner);
-            self.uncut += usize::from(partner.cut.is_none());
-            if candidate.plan == Plan::Device {
-                self.device = Some(partner);
-            }
-        }
-    }
-
-    /// The best two plans of those `rated` that were gathered, if they are faster than the `best` one in a stream of
-    /// so much `room`; `best` is looked at beside them where it may be followed.
-    pub(super) fn best_two(&self, search: &Search<'_>) -> Option<Mix> {
-        let Search {
-            rated,
-            best,
-            room,
-            only_ready,
-            ..
-        } = *search;
-        // What is no faster than one plan is no use, nor does anything lead on from it.
-        let alone_ms = alone_ms(best, room);
-        let mut fastest: Option<Pair<'_>> = None;
-        let best_one = search
-            .may_best
-            .then(|| Partner::new(best, rated.len(), room));
-        let device = self.device.filter(|device| device.ready || !only_ready);
-        for first in [best_one, device].into_iter().flatten() {
-            let mut one = first;
-            for _ in 0..MAX_ROUNDS {
-                let least_ms = fastest.map_or(alone_ms, |pair| pair.frame_ms);
-                let Some((pair, partner)) = self.best_beside(&one, search, least_ms) else {
-                    break;
-                };
-                fastest = Some(pair);
-                one = partner;
-            }
-        }
-        let gain = if search.is_mixed { 0.0 } else { GAIN };
-        let fastest = fastest.filter(|pair| pair.frame_ms * (1.0 + gain) < alone_ms)?;
-        Some(Mix::of(&fastest))
-    }
-
-    /// Those with which one pair of spans, or none, is all that the two need.
-    fn beside(&self, one: &Partner) -> impl Iterator<Item = &Partner> {
-        let (uncut, cut) = self.all.split_at(self.uncut);
-        let there = match one.cut {
-            None => cut,
-            of_one => {
-                let begin = cut.partition_point(|partner| partner.cut < of_one);
-                let end = cut.partition_point(|partner| partner.cut <= of_one);
-                cut.get(begin..end).unwrap_or_default()
-            }
-        };
-        uncut.iter().chain(there)
-    }
-
-    /// The plan that is fastest together with `one`, if they take less than `least_ms` for a frame.
-    fn best_beside<'a>(
-        &self,
-        one: &Partner,
-        search: &Search<'a>,
-        mut least_ms: f64,
-    ) -> Option<(Pair<'a>, Partner)> {
-        let one_candidate = search.candidate(one)?;
-        let mut fastest = None;
-        for partner in self.beside(one) {
-            if one.cannot_beat(partner, least_ms) || (search.only_ready && !partner.ready) {
-                continue;
-            }
-            let candidate = search.candidate(partner)?;
-            if candidate.plan == one_candidate.plan {
-                continue;
-            }
-            let pair = Pair::new(one_candidate, candidate, search.room);
-            if pair.frame_ms < least_ms {
-                least_ms = pair.frame_ms;
-                fastest = Some((pair, *partner));
-            }
-        }
-        fastest
-    }
-}
-
-/// What is searched, and for what.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Search<'a> {
-    /// What was gathered from.
-    pub(super) rated: &'a [Rated],
+/// What is searched for.
+#[derive(Debug)]
+pub(super) struct Search<'a, May> {
     /// What is to be faster.
     pub(super) best: &'a Candidate,
-    /// Whether that may be one of the two.
-    pub(super) may_best: bool,
+    /// Whether a plan may be followed.
+    pub(super) may: &'a May,
     /// Frames under way at most.
     pub(super) room: usize,
+    /// The two plans that were best in the last decision.
+    pub(super) last: Option<(Plan, Plan)>,
     /// Whether two plans are followed already.
     pub(super) is_mixed: bool,
     /// Whether what needs spans that are not at hand is left out.
     pub(super) only_ready: bool,
 }
 
-impl<'a> Search<'a> {
-    /// That of a partner; of `best` behind all others.
-    fn candidate(&self, partner: &Partner) -> Option<&'a Candidate> {
-        if partner.index == self.rated.len() {
-            return Some(self.best);
+impl<May: Fn(&Plan) -> bool> Search<'_, May> {
+    /// The best two plans of those that keep the limits, if they are faster than the `best` one; cuts at which one of them may
+    /// be are looked at.
+    pub(super) fn best_two(
+        &self,
+        shortlist: &mut Shortlist,
+        decision: &Decision<'_>,
+    ) -> Option<Mix> {
+        // What is no faster than one plan is no use, nor does anything lead on from it.
+        let alone_ms = alone_ms(self.best, self.room);
+        let best_one = Some(*self.best).filter(|best| (self.may)(&best.plan));
+        let best_one = best_one.filter(|best| best.ready || !self.only_ready);
+        let device = shortlist.rated_plan(Plan::Device);
+        let device = device.filter(|rated| self.is_one(rated));
+        let device = device.map(|rated| rated.candidate);
+        let mut fastest: Option<Mix> = None;
+        for first in [best_one, device].into_iter().flatten() {
+            let mut one = first;
+            for _ in 0..MAX_ROUNDS {
+                let least_ms = fastest.map_or(alone_ms, |mix| mix.frame_ms);
+                let Some(other) = self.best_beside(&one, least_ms, shortlist, decision) else {
+                    break;
+                };
+                fastest = Some(Mix::new(&one, &other, self.room));
+                one = other;
+            }
         }
-        self.rated.get(partner.index).map(|rated| &rated.candidate)
+        let gain = if self.is_mixed { 0.0 } else { GAIN };
+        fastest.filter(|mix| mix.frame_ms * (1.0 + gain) < alone_ms)
+    }
+
+    /// The plan that is fastest together with `one`, if they take less than `least_ms` for a frame.
+    fn best_beside(
+        &self,
+        one: &Candidate,
+        mut least_ms: f64,
+        shortlist: &mut Shortlist,
+        decision: &Decision<'_>,
+    ) -> Option<Candidate> {
+        let load = Load::of(one);
+        let mut fastest = None;
+        let mut consider = |rated: &Rated, least_ms: &mut f64| {
+            let other = &rated.candidate;
+            if !self.is_one(rated) || other.plan == one.plan {
+                return;
+            }
+            let frame_ms = Pair::new(one, other, self.room).frame_ms;
+            if frame_ms < *least_ms {
+                *least_ms = frame_ms;
+                fastest = Some(*other);
+            }
+        };
+        let mut beside = shortlist.beside(one.plan.inner_cut(), self.only_ready);
+        // The sooner there is something fast, the more is passed over.
+        let last = self.last.map(|(heavy, light)| [heavy, light]);
+        for plan in last.into_iter().flatten() {
+            if let Some(rated) = shortlist.rated_plan(plan)
+                && beside.has(plan)
+            {
+                consider(&rated, &mut least_ms);
+            }
+        }
+        while let Some(rated) = shortlist.next(&mut beside, decision, |least| {
+            !load.is_no_faster_with(least, self.room, least_ms)
+        }) {
+            consider(rated, &mut least_ms);
+        }
+        fastest
+    }
+
+    /// Whether frames may follow it.
+    fn is_one(&self, rated: &Rated) -> bool {
+        let candidate = &rated.candidate;
+        rated.excess <= 0.0 && (candidate.ready || !self.only_ready) && (self.may)(&candidate.plan)
     }
 }
 
@@ -208,8 +114,10 @@ mod tests {
 
     use super::*;
     use crate::schedule::fixtures::manifest;
+    use crate::schedule::mix::STAGES;
     use crate::schedule::{
-        Codec, Estimates, Levels, Limits, LinkPrior, PhotoCodec, Precision, plan,
+        Codec, Estimates, Levels, Limits, LinkPrior, Metric, Objective, PhotoCodec, Precision,
+        SpacePlan, plan,
     };
 
     const ROOM: usize = 32;
@@ -264,16 +172,20 @@ mod tests {
             .iter()
             .min_by(|a, b| alone(a).total_cmp(&alone(b)))
             .unwrap();
-        let mut partners = Partners::with_capacity(0);
-        partners.gather(&rated, room, &may);
-        partners.best_two(&Search {
-            rated: &rated,
+        let search = Search {
             best,
-            may_best: may(&best.plan),
+            may: &may,
             room,
+            last: None,
             is_mixed: false,
             only_ready: false,
-        })
+        };
+        let estimates = Estimates::new(&manifest(), None, LinkPrior::MOBILE, 1.0);
+        let objective = Objective::minimal(Metric::Throughput);
+        let now = Instant::now();
+        let decision = Decision::new(&estimates, &objective, Some(room), &[], now);
+        let entry = |plan: &Plan| estimates.entry(&SpacePlan::unmeasured(*plan));
+        search.best_two(&mut Shortlist::of_rated(rated, entry), &decision)
     }
 
     #[test]
@@ -355,23 +267,31 @@ mod tests {
     }
 
     proptest! {
-        /// What is passed over at a glance would not have been chosen.
+        /// What is passed over at a glance would not have been chosen, nor anything that asks for more.
         #[test]
-        fn what_cannot_beat_does_not(
+        fn what_is_no_faster_with_the_least_is_no_faster(
             a in prop::array::uniform3(0.1_f64..100.0),
             b in prop::array::uniform3(0.1_f64..100.0),
+            shares in prop::array::uniform4(0.0_f64..=1.0),
             room in 1_usize..40,
-            is_device in any::<bool>(),
+            has_device in any::<bool>(),
         ) {
-            let one = candidate(split(2), a);
-            let other = match (is_device, b) {
+            let one = match (has_device, a) {
                 (true, [device_ms, ..]) => candidate(Plan::Device, [device_ms, 0.0, 0.0]),
-                _ => candidate(PHOTO, b),
+                _ => candidate(PHOTO, a),
             };
+            let other = candidate(split(2), b);
             let frame_ms = Pair::new(&one, &other, room).frame_ms;
-            let [one, other] = [&one, &other].map(|of| Partner::new(of, 0, room));
-            prop_assert!(!one.cannot_beat(&other, frame_ms * (1.0 + 1e-9)));
-            prop_assert!(one.cannot_beat(&other, 0.05));
+            let (load, all) = (Load::of(&one), Load::of(&other));
+            let [device, sending, server, remote] = shares;
+            let least = Load {
+                stages_ms: [device * b[0], sending * b[1], server * b[2]],
+                remote_ms: remote * all.remote_ms,
+            };
+            let above_ms = frame_ms * (1.0 + 1e-9);
+            prop_assert!(!load.is_no_faster_with(&all, room, above_ms));
+            prop_assert!(!load.is_no_faster_with(&least, room, above_ms));
+            prop_assert!(load.is_no_faster_with(&all, room, 0.05));
         }
     }
 }

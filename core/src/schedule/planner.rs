@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use super::candidate::Candidate;
 use super::cost::{Entry, Estimates};
+use super::decision::Decision;
 use super::link::Link;
 use super::mix::{Mix, alone_ms};
-use super::objective::{Goal, Limits, Metric, Objective};
+use super::objective::{Goal, Metric, Objective};
 use super::overlap::Overlap;
-use super::partners::{Partners, Search};
+use super::partners::Search;
 use super::patience::Patience;
 use super::plan::Plan;
 use super::rank::{Rated, best_of, weighted};
+use super::shortlist::Shortlist;
 use super::space::SpacePlan;
 
 /// The current plan is kept until another is better by this share in a metric of the objective, ...
@@ -29,15 +31,13 @@ const LIMIT_HYSTERESIS: f64 = 0.05;
 #[derive(Debug, Clone)]
 pub struct Planner {
     objective: Objective,
-    entries: Vec<Entry>,
+    shortlist: Shortlist,
     estimates: Estimates,
     current: Option<Plan>,
     /// The two plans that the last stream's frames followed by turns.
     current_mix: Option<(Plan, Plan)>,
-    /// Room for the candidates of a decision, kept from one to the next.
-    rated: Vec<Rated>,
-    /// The same for those of a stream.
-    partners: Partners,
+    /// The best two then, if the spans that they need were at hand.
+    best_mix: Option<(Plan, Plan)>,
 }
 
 /// What a planner chose.
@@ -74,16 +74,13 @@ impl Planner {
         if entries.is_empty() {
             entries.push(estimates.entry(&SpacePlan::unmeasured(Plan::Device)));
         }
-        // As plan spaces are made; two plans of a stream are looked for among those of one cut.
-        entries.sort_by_key(|entry| entry.plan.inner_cut());
         Self {
             objective,
-            rated: Vec::with_capacity(entries.len()),
-            partners: Partners::with_capacity(entries.len()),
-            entries,
+            shortlist: Shortlist::new(entries),
             estimates,
             current: None,
             current_mix: None,
+            best_mix: None,
         }
     }
 
@@ -94,7 +91,7 @@ impl Planner {
 
     /// What one plan is expected to cost at `now`, with the second look that it has among the planner's plans.
     pub fn candidate(&self, plan: Plan, ready_cuts: &[usize], now: Instant) -> Candidate {
-        match self.entries.iter().find(|entry| entry.plan == plan) {
+        match self.shortlist.entry(plan) {
             Some(entry) => {
                 let moment = self.estimates.at(now);
                 moment.candidate(entry, &self.estimates, ready_cuts)
@@ -114,7 +111,7 @@ impl Planner {
         let best = self.best(room, ready_cuts, now);
         let runnable = match best {
             Some(best) if best.candidate.ready => Some(best),
-            _ => best_of(&self.rated, &self.objective, |c| c.ready).or(best),
+            _ => best_of(self.shortlist.rated(), &self.objective, |c| c.ready).or(best),
         };
         let (Some(best), Some(runnable)) = (best, runnable) else {
             // Never: a planner has a plan, if only the device.
@@ -147,32 +144,41 @@ impl Planner {
         now: Instant,
     ) -> (Choice, Overlap) {
         let mut choice = self.choose_for(Some(room), ready_cuts, now);
-        let device = self.rated_plan(Plan::Device);
+        let device = self.shortlist.rated_plan(Plan::Device);
         if !self.objective.is_for_speed() || !choice.within_limits {
             self.current_mix = None;
+            self.best_mix = None;
             let device = device.map(|rated| rated.candidate);
             let overlap = Overlap::of(&self.objective, &choice.runnable, device.as_ref());
             return (choice, overlap);
         }
-        let is_mixed = self.current_mix.is_some();
-        self.partners.gather(&self.rated, room, &may);
+        let decision = Decision::new(
+            &self.estimates,
+            &self.objective,
+            Some(room),
+            ready_cuts,
+            now,
+        );
         let all = Search {
-            rated: &self.rated,
             best: &choice.best,
-            may_best: may(&choice.best.plan),
+            may: &may,
             room,
-            is_mixed,
+            last: self.best_mix,
+            is_mixed: self.current_mix.is_some(),
             only_ready: false,
         };
-        let any = self.partners.best_two(&all);
+        let any = all.best_two(&mut self.shortlist, &decision);
+        self.best_mix = any.map(|mix| (mix.heavy.plan, mix.light.plan));
         let mix = match any {
             Some(mix) if mix.is_ready() => any,
-            _ => self.partners.best_two(&Search {
-                best: &choice.runnable,
-                may_best: choice.runnable.ready && may(&choice.runnable.plan),
-                only_ready: true,
-                ..all
-            }),
+            _ => {
+                let ready = Search {
+                    best: &choice.runnable,
+                    only_ready: true,
+                    ..all
+                };
+                ready.best_two(&mut self.shortlist, &decision)
+            }
         };
         let mix = mix.map(|mix| self.keep_or_replace_mix(&mix, room, &may));
         let frame_ms = mix.map_or(alone_ms(&choice.runnable, room), |mix| mix.frame_ms);
@@ -194,18 +200,12 @@ impl Planner {
     fn keep_or_replace_mix(&self, best: &Mix, room: usize, may: impl Fn(&Plan) -> bool) -> Mix {
         let current = self.current_mix.and_then(|(heavy, light)| {
             let is_kept = |rated: &Rated| rated.excess <= 0.0 && may(&rated.candidate.plan);
-            let candidate = |plan| self.rated_plan(plan).filter(is_kept);
+            let candidate = |plan| self.shortlist.rated_plan(plan).filter(is_kept);
             let (heavy, light) = (candidate(heavy)?.candidate, candidate(light)?.candidate);
             Some(Mix::new(&heavy, &light, room)).filter(Mix::is_ready)
         });
         let is_close = |mix: &Mix| mix.frame_ms <= best.frame_ms * (1.0 + HYSTERESIS);
         current.filter(is_close).unwrap_or(*best)
-    }
-
-    /// What was rated last of `plan`, if it may be chosen.
-    fn rated_plan(&self, plan: Plan) -> Option<Rated> {
-        let is_it = |rated: &&Rated| rated.candidate.plan == plan;
-        self.rated.iter().find(is_it).copied()
     }
 
     /// How long a request of `bytes` for `plan`, sent at `now`, is waited for in a call that took
@@ -262,21 +262,27 @@ impl Planner {
         is_other.then(|| best.gain_over(&chosen, &self.objective))
     }
 
-    /// Rates every plan; the best, or the current one if it is close.
+    /// The best plan, or the current one if it is close.
     fn best(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) -> Option<Rated> {
-        self.rate(room, ready_cuts, now);
-        let best = best_of(&self.rated, &self.objective, |_| true);
-        keep_or_replace(&self.rated, &self.objective, self.current, best)
+        let decision = Decision::new(&self.estimates, &self.objective, room, ready_cuts, now);
+        let two = [self.current_mix, self.best_mix].into_iter().flatten();
+        let last = two.flat_map(|(heavy, light)| [heavy, light]);
+        let last = last.chain(self.current);
+        self.shortlist.look(&decision, last);
+        let rated = self.shortlist.rated();
+        let best = best_of(rated, &self.objective, |_| true);
+        keep_or_replace(rated, &self.objective, self.current, best)
     }
 
     /// Every candidate, the best under the objective first, with its excess over the limits.
     pub(super) fn ranking(&self, ready_cuts: &[usize], now: Instant) -> Vec<(Candidate, f64)> {
-        let mut rest = self.clone();
-        rest.rate(None, ready_cuts, now);
-        let mut ranking = Vec::with_capacity(rest.rated.len());
-        while let Some(best) = best_of(&rest.rated, &rest.objective, |_| true) {
-            let is_best = |rated: &Rated| rated.candidate.plan == best.candidate.plan;
-            rest.rated.retain(|rated| !is_best(rated));
+        let decision = Decision::new(&self.estimates, &self.objective, None, ready_cuts, now);
+        let mut shortlist = self.shortlist.clone().thorough();
+        shortlist.look(&decision, std::iter::empty());
+        let mut rest = shortlist.rated().to_vec();
+        let mut ranking = Vec::with_capacity(rest.len());
+        while let Some(best) = best_of(&rest, &self.objective, |_| true) {
+            rest.retain(|rated| rated.candidate.plan != best.candidate.plan);
             ranking.push((best.candidate, best.excess));
         }
         ranking
@@ -296,29 +302,6 @@ impl Planner {
     pub fn estimates_mut(&mut self) -> &mut Estimates {
         &mut self.estimates
     }
-
-    /// Fills `rated` with what may be chosen at `now`; in a stream of so much `room` frames wait behind second looks.
-    fn rate(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) {
-        let moment = self.estimates.at(now);
-        let limits = &self.objective.limits;
-        let left = left_of_day(&self.estimates, limits, now);
-        self.rated.clear();
-        for entry in &self.entries {
-            let mut candidate = moment.candidate(entry, &self.estimates, ready_cuts);
-            if let Some(room) = room {
-                candidate.stage_ms += candidate.stall_ms(room, candidate.stage_ms);
-            }
-            // The one limit that is never broken, since each call alone might keep it.
-            if candidate.most_bytes() as u64 > left && candidate.plan.uses_server() {
-                continue;
-            }
-            self.rated.push(Rated::new(candidate, limits));
-        }
-        if self.rated.is_empty() {
-            let device = self.estimates.candidate(Plan::Device, ready_cuts, now);
-            self.rated.push(Rated::new(device, limits));
-        }
-    }
 }
 
 /// The plan whose spans a stream is to have built, where what is at hand takes `frame_ms` for a frame, and the best two
@@ -331,16 +314,6 @@ fn worth_building(any: Option<&Mix>, choice: &Choice, frame_ms: f64, room: usize
         (Some(unready), _) => unready,
         (None, true) => choice.best,
         (None, false) => choice.runnable,
-    }
-}
-
-/// Bytes that may still be sent today.
-fn left_of_day(estimates: &Estimates, limits: &Limits, now: Instant) -> u64 {
-    match limits.metered_bytes_per_day {
-        Some(limit) if estimates.network().metered => {
-            limit.saturating_sub(estimates.metered_bytes(now))
-        }
-        _ => u64::MAX,
     }
 }
 

@@ -1,11 +1,14 @@
 //! The order of candidates under an objective: limits first, then what is optimised.
 
 use super::candidate::Candidate;
+use super::glance::Glance;
 use super::objective::{Goal, Limits, MAX_GOALS, Metric, Objective};
 use super::spread::{LATE, Spread};
 
 /// A plan within this share of the best in one metric is its equal, and the next metric decides.
 pub(super) const EQUAL: f64 = 0.01;
+/// Two ways of adding up the same differ by less than this share.
+const ROUNDING: f64 = 1e-9;
 
 impl Objective {
     /// The best of some candidates; if none keeps the limits, the one that breaks them least.
@@ -65,10 +68,80 @@ impl Rated {
     }
 }
 
+/// What is expected of a plan, or what it costs at least.
+pub(super) trait Costs {
+    /// The metric's value, less being better: milliseconds of the slowest stage for throughput.
+    fn cost(&self, metric: Metric) -> f64;
+
+    /// Loss of accuracy, 0 where it is not known.
+    fn accuracy_drop_pp(&self) -> f64;
+}
+
+impl Costs for Candidate {
+    fn cost(&self, metric: Metric) -> f64 {
+        Self::cost(self, metric)
+    }
+
+    fn accuracy_drop_pp(&self) -> f64 {
+        self.accuracy_drop_pp.unwrap_or(0.0)
+    }
+}
+
+/// What a plan has to be as good as to be chosen, by what was looked at so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bar {
+    excess: f64,
+    /// In what is optimised first, of those that keep the limits.
+    cost: f64,
+}
+
+impl Bar {
+    /// What anything is as good as.
+    pub(super) const LOWEST: Self = Self {
+        excess: f64::INFINITY,
+        cost: f64::INFINITY,
+    };
+
+    /// Something as good as `rated` may be chosen.
+    pub(super) fn raise(&mut self, rated: &Rated, objective: &Objective) {
+        self.excess = self.excess.min(rated.excess);
+        if rated.excess <= 0.0 {
+            self.cost = self.cost.min(first_cost(&rated.candidate, objective));
+        }
+    }
+
+    /// Whether [`best_of`] leaves out what costs no less than `least`.
+    pub(super) fn is_out_of_reach(&self, least: &Glance, objective: &Objective) -> bool {
+        let most = self.cost * (1.0 + EQUAL) * (1.0 + ROUNDING);
+        if self.excess <= 0.0 && first_cost(least, objective) > most {
+            return true;
+        }
+        excess_at_least(least, &objective.limits) > self.excess * (1.0 + EQUAL) + ROUNDING
+    }
+}
+
 /// What a candidate takes more than the limits allow, as shares of them; 0 if it keeps them. For latency, whose
 /// limit is for 95 of 100 calls, the share of calls that break it beyond the five that may comes first: a plan that keeps it
 /// in every second call is better than one that never does, however late the others are.
 fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
+    let late = match limits.latency_ms {
+        Some(limit_ms) if candidate.p95_ms > limit_ms => late_share(candidate, limit_ms) - LATE,
+        _ => 0.0,
+    };
+    late + excess_of_means(candidate, limits)
+}
+
+/// What a plan that costs no less than `least` takes more than the limits allow, at least.
+fn excess_at_least(least: &Glance, limits: &Limits) -> f64 {
+    // Half of the calls are longer than the mean.
+    let is_late = limits
+        .latency_ms
+        .is_some_and(|limit_ms| least.total_ms > limit_ms);
+    let late = if is_late { 0.5 - LATE } else { 0.0 };
+    late + excess_of_means(least, limits)
+}
+
+fn excess_of_means(costs: &impl Costs, limits: &Limits) -> f64 {
     let over = |value: f64, limit: Option<f64>| match limit {
         Some(limit) if value > limit => {
             if limit > 0.0 {
@@ -79,22 +152,16 @@ fn excess(candidate: &Candidate, limits: &Limits) -> f64 {
         }
         _ => 0.0,
     };
-    let late = match limits.latency_ms {
-        Some(limit_ms) if candidate.p95_ms > limit_ms => late_share(candidate, limit_ms) - LATE,
-        _ => 0.0,
-    };
-    late + over(candidate.total_ms, limits.latency_ms)
-        + over(
-            candidate.stage_ms,
+    let of = |metric: Metric, limit: Option<f64>| over(costs.cost(metric), limit);
+    of(Metric::Latency, limits.latency_ms)
+        + of(
+            Metric::Throughput,
             limits.throughput_fps.map(|fps| 1e3 / fps),
         )
-        + over(
-            candidate.accuracy_drop_pp.unwrap_or(0.0),
-            limits.accuracy_drop_pp,
-        )
-        + over(candidate.server_ms, limits.server_ms)
-        + over(candidate.bytes as f64, limits.bytes)
-        + over(candidate.energy_mj, limits.energy_mj)
+        + over(costs.accuracy_drop_pp(), limits.accuracy_drop_pp)
+        + of(Metric::ServerTime, limits.server_ms)
+        + of(Metric::Bytes, limits.bytes)
+        + of(Metric::Energy, limits.energy_mj)
 }
 
 /// Share of calls that take longer than `limit_ms`, which 95 of 100 do not keep.
@@ -152,9 +219,15 @@ fn first_least<'a>(
     rated.min_by(|a, b| cost(a).total_cmp(&cost(b))).copied()
 }
 
-pub(super) fn weighted(candidate: &Candidate, weights: &[(Metric, f64)]) -> f64 {
-    let parts = weights
-        .iter()
-        .map(|(m, weight)| candidate.cost(*m) * weight);
+/// In what is optimised first, or in all that is weighted.
+fn first_cost(costs: &impl Costs, objective: &Objective) -> f64 {
+    match &objective.goal {
+        Goal::InOrder(metrics) => metrics.first().map_or(0.0, |&metric| costs.cost(metric)),
+        Goal::Weighted(weights) => weighted(costs, weights),
+    }
+}
+
+pub(super) fn weighted(costs: &impl Costs, weights: &[(Metric, f64)]) -> f64 {
+    let parts = weights.iter().map(|(m, weight)| costs.cost(*m) * weight);
     parts.sum()
 }

@@ -51,14 +51,14 @@ impl Sizes {
 
     /// Expected bytes of the body that `plan` sends; 0 for a plan that sends nothing.
     pub fn bytes(&self, plan: &Plan) -> usize {
-        let correction = self.correction(plan);
+        let correction = self.correction_at(corrected_by(plan));
         whole_bytes(self.uncorrected(plan) * correction)
     }
 
     /// Learns from a message of `bytes`.
     pub fn observe(&mut self, plan: &Plan, bytes: usize) {
         let expected = self.uncorrected(plan);
-        if let Some(correction) = correctable(plan).and_then(|cut| self.corrections.get_mut(cut))
+        if let Some(correction) = corrected_by(plan).and_then(|cut| self.corrections.get_mut(cut))
             && expected > 0.0
         {
             correction.observe(bytes as f64 / expected);
@@ -71,9 +71,9 @@ impl Sizes {
         measured.unwrap_or_else(|| uncoded_bytes(plan, self.elements(plan)) * assumed_share(plan))
     }
 
-    /// What its bytes are multiplied by after what was learnt.
-    pub(super) fn correction(&self, plan: &Plan) -> f64 {
-        correctable(plan)
+    /// What bytes that are corrected by a cut's messages are multiplied by after what was learnt; 1 for none.
+    pub(super) fn correction_at(&self, corrected_by: Option<usize>) -> f64 {
+        corrected_by
             .and_then(|cut| self.corrections.get(cut))
             .map_or(1.0, Ewma::get)
     }
@@ -89,7 +89,7 @@ impl Sizes {
 }
 
 /// The cut by whose correction a plan's bytes are multiplied; none for what its shape says exactly.
-fn correctable(plan: &Plan) -> Option<usize> {
+pub(super) fn corrected_by(plan: &Plan) -> Option<usize> {
     match *plan {
         Plan::Device | Plan::Photo(PhotoCodec::Ppm) => None,
         Plan::Split {
