@@ -22,7 +22,7 @@ fn decisions_and_samples_in_the_steady_state_allocate_nothing() {
         let mut call = || {
             let choice = planner.choose(&[0, 40, 97], now);
             let device = planner.candidate(Plan::Device, &[0, 40, 97], now);
-            std::hint::black_box(probing.is_due(&mut planner, &device, &[0, 40, 97], now));
+            std::hint::black_box(probing.due(&mut planner, &device, &[0, 40, 97], now));
             std::hint::black_box(planner.choose_in_stream(&[0, 40, 97], 8, |_| true, now));
             let estimates = planner.estimates_mut();
             estimates.device.observe(0, 97, 30.0, now);

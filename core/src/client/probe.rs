@@ -12,7 +12,9 @@ use super::learning::Sent;
 use super::shared::{Shared, State};
 use super::transport::Probed;
 use super::{ms, now};
-use crate::schedule::{Candidate, OPENING_PROBE_BYTES, PROBE_BYTES, opening_probe_is_worth_it};
+use crate::schedule::{
+    Candidate, FIRST_PROBE_BYTES, OPENING_PROBE_BYTES, opening_probe_is_worth_it,
+};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest time for a probe to be answered; transports report a silent server before that.
@@ -20,24 +22,25 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long warming up waits for the answer to its probe.
 const WARM_UP_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Leave for a probe, if a call at `now` that follows `plan` is to send one along.
-pub(super) fn is_due(
+/// Bytes of a probe, and leave for it, if a call at `now` that follows the `chosen` plan is to send one along.
+pub(super) fn due(
     client: &Shared,
     state: &mut State,
     chosen: &Candidate,
     ready_cuts: &[usize],
     now: Instant,
-) -> Option<Pass> {
-    let is_due = client.transport.is_some()
-        && !state.is_offline()
-        && state
-            .probing
-            .is_due(&mut state.planner, chosen, ready_cuts, now);
-    is_due.then(|| state.breaker.admit(now).ok()).flatten()
+) -> Option<(usize, Pass)> {
+    if client.transport.is_none() || state.is_offline() {
+        return None;
+    }
+    let bytes = state
+        .probing
+        .due(&mut state.planner, chosen, ready_cuts, now)?;
+    Some((bytes, state.breaker.admit(now).ok()?))
 }
 
-/// Sends a probe and learns from its end. It ends with the client, and with the network.
-pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
+/// Sends a probe of `bytes` and learns from its end. It ends with the client, and with the network.
+pub(super) fn send(client: &Arc<Shared>, bytes: usize, permit: Permit) {
     let Some(transport) = client.transport.clone() else {
         return;
     };
@@ -45,13 +48,13 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
     let weak = Arc::downgrade(client);
     client.probes.spawn(async move {
         let _permit = permit;
-        let Some(sent) = weak.upgrade().map(|client| client.probing(PROBE_BYTES)) else {
+        let Some(sent) = weak.upgrade().map(|client| client.probing(bytes)) else {
             return;
         };
         let probed = tokio::select! {
             biased;
             _ = network.changed() => return,
-            probed = tokio::time::timeout(PROBE_TIMEOUT, transport.probe(PROBE_BYTES)) => probed,
+            probed = tokio::time::timeout(PROBE_TIMEOUT, transport.probe(bytes)) => probed,
         };
         let probed = probed.unwrap_or_else(|_| {
             Err(Error::new(
@@ -69,7 +72,7 @@ pub(super) fn send(client: &Arc<Shared>, permit: Permit) {
 /// before the first call than assumed. Where it carries much, a larger one opens TCP's window for the first bodies.
 /// One that is not answered soon teaches nothing yet.
 pub(super) async fn while_warming_up(client: &Shared) {
-    if !is_answered_soon(client, PROBE_BYTES).await {
+    if !is_answered_soon(client, FIRST_PROBE_BYTES).await {
         return;
     }
     let is_worth_it = {

@@ -177,7 +177,7 @@ impl Shared {
         now: Instant,
     ) -> Start {
         let leave = self.leave(&mut state, plan, now);
-        let probe = probe::is_due(self, &mut state, &choice.runnable, ready_cuts, now);
+        let probe = probe::due(self, &mut state, &choice.runnable, ready_cuts, now);
         let follows = match leave {
             Ok(_) => plan,
             Err(_) => Plan::Device,
@@ -191,8 +191,8 @@ impl Shared {
         if let Some(cut) = choice.cut_to_build() {
             self.executor.request(cut);
         }
-        if let Some(pass) = probe {
-            probe::send(self, Permit::new(self, pass));
+        if let Some((bytes, pass)) = probe {
+            probe::send(self, bytes, Permit::new(self, pass));
         }
         let (permit, fallback) = match leave {
             Ok(pass) => (pass.map(|pass| Permit::new(self, pass)), None),

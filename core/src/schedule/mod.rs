@@ -50,7 +50,7 @@ pub use overlap::{Next, Overlap, UnderWay};
 pub use patience::Patience;
 pub use plan::{Codec, Levels, PhotoCodec, Plan, Precision, Quantisation};
 pub use planner::{Choice, Planner};
-pub use probing::{OPENING_PROBE_BYTES, PROBE_BYTES, Probing, opening_probe_is_worth_it};
+pub use probing::{FIRST_PROBE_BYTES, OPENING_PROBE_BYTES, Probing, opening_probe_is_worth_it};
 pub use second_look::{Doubts, SecondLook};
 pub use server::Server;
 pub use sizes::Sizes;

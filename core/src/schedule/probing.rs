@@ -7,11 +7,14 @@
 use std::time::{Duration, Instant};
 
 use super::candidate::Candidate;
-use super::link::Link;
+use super::link::{IDLE_AFTER_S, Link};
 use super::planner::Planner;
 
-/// Bytes of a probe: what TCP sends in its first round trip, enough to tell the rate from.
-pub const PROBE_BYTES: usize = 12_000;
+/// Bytes of the first probe of a connection that was just opened, and of any at most: what TCP sends in its first round trip.
+pub const FIRST_PROBE_BYTES: usize = 12_000;
+/// Bytes of a probe at least: three segments. In between it has as many as tell the rate of a link that is as good as is
+/// hoped for: on a slow one less is in the way of others.
+const LEAST_PROBE_BYTES: usize = 4_000;
 /// Bytes of the second probe of a connection that was just opened, after which TCP sends the first bodies in fewer
 /// round trips: what the server takes at most.
 pub const OPENING_PROBE_BYTES: usize = 64 << 10;
@@ -19,18 +22,21 @@ pub const OPENING_PROBE_BYTES: usize = 64 << 10;
 const MAX_OPENING_MS: f64 = 250.0;
 /// A link unheard of for this long is probed; each probe after which the plan stays on the device
 /// doubles the time, ...
-const MIN_SILENCE: Duration = Duration::from_secs(1);
+const MIN_SILENCE: Duration = Duration::from_millis(400);
 /// ... up to this, or to less where there is much to gain.
 const MAX_SILENCE: Duration = Duration::from_secs(30);
-/// What a probe is taken to cost (energy, and the server's time), in seconds of the user's, and after how many seconds a link
-/// is taken to become much better, and as many more as it has not changed for: of both together follows for how long it
-/// is worth not to know ([`longest_silence`]).
-const PROBE_COST_S: f64 = 0.005;
-const BETTER_AFTER_S: f64 = 60.0;
+/// What a probe is taken to cost (energy, and the server's time), in seconds of the user's: while calls follow each other within a
+/// second, ...
+const PROBE_COST_S: f64 = 0.000_2;
+/// ... and where the radio would sleep meanwhile.
+const WAKING_PROBE_COST_S: f64 = 0.03;
+/// After how many seconds a link is taken to become much better, and as many more as it has not been used for: of this and
+/// the cost follows for how long it is worth not to know ([`longest_silence`]).
+const BETTER_AFTER_S: f64 = 10.0;
 /// Whether a better link would be used is looked at no more often than this.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// A link whose last answer was so far from what was predicted (the logarithm of a third) is one that
-/// changes, and is asked again as soon as at first.
+/// A link whose last answer came so much sooner than predicted (the logarithm of a third) may be becoming better, and is
+/// asked again as soon as at first.
 const SURPRISE: f64 = 0.3;
 
 /// Whether a connection over `link` that was just opened is to be made faster by a second probe.
@@ -44,8 +50,8 @@ pub struct Probing {
     looked_at: Option<Instant>,
     probed_at: Option<Instant>,
     silence: Duration,
-    /// Since when nothing has changed.
-    steady_since: Option<Instant>,
+    /// Since when the link was only asked.
+    unused_since: Option<Instant>,
 }
 
 impl Default for Probing {
@@ -54,31 +60,31 @@ impl Default for Probing {
             looked_at: None,
             probed_at: None,
             silence: MIN_SILENCE,
-            steady_since: None,
+            unused_since: None,
         }
     }
 }
 
 impl Probing {
-    /// Whether a call at `now`, for which `planner` chose a plan, is to send a probe along: if the plan
+    /// Bytes of the probe that a call at `now`, for which `planner` chose a plan, is to send along, 4,000 to 12,000: if the plan
     /// stays on the device or sends too little to tell the rate from, nothing was heard of that for a while,
     /// bytes cost nothing there, and another plan with the server would be used if the link were much better
     /// than it is thought to be.
-    pub fn is_due(
+    pub fn due(
         &mut self,
         planner: &mut Planner,
         chosen: &Candidate,
         ready_cuts: &[usize],
         now: Instant,
-    ) -> bool {
+    ) -> Option<usize> {
         let is_sent = chosen.plan.uses_server();
         let estimates = planner.estimates();
         if is_sent && estimates.link.tells_rate(chosen.first_bytes, now) {
             self.begin_again();
-            return false;
+            return None;
         }
         if estimates.network().metered {
-            return false;
+            return None;
         }
         let link = &estimates.link;
         let heard_at = if is_sent {
@@ -87,44 +93,51 @@ impl Probing {
             link.learnt_at()
         };
         let heard_since = heard_at > self.probed_at;
-        if heard_since && link.last_error().abs() > SURPRISE {
-            self.begin_again();
+        if heard_since && link.last_error() < -SURPRISE {
+            self.silence = MIN_SILENCE;
         }
         if let Some(last) = heard_at.max(self.probed_at)
             && now.saturating_duration_since(last) < self.silence
         {
-            return false;
+            return None;
         }
         let looked = |at: Instant| now.saturating_duration_since(at) < BETWEEN_LOOKS;
         if self.looked_at.is_some_and(looked) {
-            return false;
+            return None;
         }
         self.looked_at = Some(now);
         let best_link = planner.estimates().link.at_its_best(now);
-        let Some(gain) = planner.gain_over(best_link, chosen, ready_cuts, now) else {
-            return false;
-        };
+        let bytes = planner.estimates().link.telling_bytes(now);
+        let gain = planner.gain_over(best_link, chosen, ready_cuts, now)?;
         self.probed_at = Some(now);
-        let busy = chosen.total_ms / (chosen.total_ms + planner.estimates().pause_ms.get());
-        let steady_since = *self.steady_since.get_or_insert(now);
-        let longest = longest_silence(gain * busy, now.saturating_duration_since(steady_since));
+        let pause_ms = planner.estimates().pause_ms.get();
+        let cost_s = if pause_ms < IDLE_AFTER_S * 1e3 {
+            PROBE_COST_S
+        } else {
+            WAKING_PROBE_COST_S
+        };
+        let busy = chosen.total_ms / (chosen.total_ms + pause_ms);
+        let unused_since = *self.unused_since.get_or_insert(now);
+        let unused = now.saturating_duration_since(unused_since);
+        let longest = longest_silence(cost_s, gain * busy, unused);
         self.silence = self.silence.saturating_mul(2).min(longest);
-        true
+        Some(bytes.clamp(LEAST_PROBE_BYTES, FIRST_PROBE_BYTES))
     }
 
     fn begin_again(&mut self) {
         self.silence = MIN_SILENCE;
-        self.steady_since = None;
+        self.unused_since = None;
     }
 }
 
-/// For how long not to ask, where a better link would save a share of all time, and the link has not changed for `steady`.
+/// For how long not to ask where that costs `cost_s`, a better link would save a share of all time, and none was used for so
+/// long.
 ///
 /// Asked every *t* seconds, what is lost is half of *t* each time that the link becomes better, and a probe every *t*: the least
 /// of both together is at the root of twice their quotient.
-fn longest_silence(saved: f64, steady: Duration) -> Duration {
-    let better_after_s = BETTER_AFTER_S + steady.as_secs_f64();
-    let seconds = (2.0 * PROBE_COST_S * better_after_s / saved).sqrt();
+fn longest_silence(cost_s: f64, saved: f64, unused: Duration) -> Duration {
+    let better_after_s = BETTER_AFTER_S + unused.as_secs_f64();
+    let seconds = (2.0 * cost_s * better_after_s / saved).sqrt();
     Duration::try_from_secs_f64(seconds).map_or(MAX_SILENCE, |s| s.clamp(MIN_SILENCE, MAX_SILENCE))
 }
 
@@ -140,7 +153,7 @@ mod tests {
     /// Whether a call that follows `plan` is to send a probe along.
     fn asks(probing: &mut Probing, planner: &mut Planner, plan: Plan, now: Instant) -> bool {
         let chosen = planner.candidate(plan, &[0, 3], now);
-        probing.is_due(planner, &chosen, &[0, 3], now)
+        probing.due(planner, &chosen, &[0, 3], now).is_some()
     }
 
     /// A device that needs 12 ms, and a link that is thought slower than that.
@@ -157,7 +170,7 @@ mod tests {
 
     fn answer(planner: &mut Planner, receive_ms: f64, sent: Instant) {
         planner.estimates_mut().link.answered(LinkSample {
-            bytes: PROBE_BYTES,
+            bytes: FIRST_PROBE_BYTES,
             others: 0,
             sent,
             wall_ms: receive_ms + 10.0,
@@ -171,13 +184,13 @@ mod tests {
         let (mut planner, mut probing) = (planner(), Probing::default());
         let mut now = Instant::now();
         assert!(asks(&mut probing, &mut planner, Plan::Device, now));
-        for expected_s in [2, 4, 8, 16, 30, 30] {
+        for expected_s in [0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0] {
             answer(&mut planner, 96.0, now);
             // The second of two equal answers is no surprise.
             answer(&mut planner, 96.0, now);
             let heard = now + Duration::from_millis(106);
-            let expected = heard + Duration::from_secs(expected_s);
-            let almost = heard + Duration::from_secs(expected_s) / 2;
+            let expected = heard + Duration::from_secs_f64(expected_s);
+            let almost = heard + Duration::from_secs_f64(expected_s * 0.9);
             assert!(!asks(&mut probing, &mut planner, Plan::Device, almost));
             now = expected;
             assert!(
@@ -185,29 +198,31 @@ mod tests {
                 "{expected_s} s"
             );
         }
-        // Twenty times slower than it was.
-        answer(&mut planner, 2_000.0, now);
-        let soon = now + Duration::from_millis(2_010) + MIN_SILENCE;
-        assert!(asks(&mut probing, &mut planner, Plan::Device, soon));
+        // Twice as slow as it was, and then much better.
+        for (receive_ms, soon) in [(200.0, false), (20.0, true)] {
+            answer(&mut planner, receive_ms, now);
+            now += Duration::from_millis(210) + MIN_SILENCE;
+            let is_asked = asks(&mut probing, &mut planner, Plan::Device, now);
+            assert_eq!(is_asked, soon, "{receive_ms} ms");
+        }
     }
 
     #[test]
     fn the_more_there_is_to_gain_the_less_long_it_is_not_asked() {
-        let seconds = |saved, steady_s| {
-            let steady = Duration::from_secs(steady_s);
-            longest_silence(saved, steady).as_secs_f64()
-        };
-        for (saved, steady_s, expected_s) in [
-            (0.0, 0, 30.0),
-            (f64::NAN, 0, 30.0),
-            (0.01, 0, 7.75),
-            (0.15, 0, 2.0),
-            (0.15, 600, 6.63),
-            (0.15, 1_000_000, 30.0),
-            (1.0, 0, 1.0),
+        for (cost_s, saved, unused_s, expected_s) in [
+            (PROBE_COST_S, 0.0, 0, 30.0),
+            (PROBE_COST_S, f64::NAN, 0, 30.0),
+            (PROBE_COST_S, 0.001, 0, 2.0),
+            (PROBE_COST_S, 0.01, 0, 0.632),
+            (PROBE_COST_S, 0.15, 0, 0.4),
+            (PROBE_COST_S, 0.15, 600, 1.275),
+            (WAKING_PROBE_COST_S, 0.15, 0, 2.0),
+            (WAKING_PROBE_COST_S, 0.01, 60, 20.494),
+            (PROBE_COST_S, 0.15, 1_000_000, 30.0),
         ] {
-            let found_s = seconds(saved, steady_s);
-            assert!((found_s - expected_s).abs() < 0.01, "{saved}: {found_s}");
+            let found = longest_silence(cost_s, saved, Duration::from_secs(unused_s));
+            let found_s = found.as_secs_f64();
+            assert!((found_s - expected_s).abs() < 1e-3, "{saved}: {found_s}");
         }
 
         // Calls of 12 ms, for half a minute: one after another, and one every five seconds.
@@ -230,8 +245,8 @@ mod tests {
             }
             probes
         };
-        assert!((10..=25).contains(&asked(Duration::from_millis(20))));
-        assert!((2..=4).contains(&asked(Duration::from_secs(5))));
+        assert!((40..=75).contains(&asked(Duration::from_millis(20))));
+        assert!((2..=5).contains(&asked(Duration::from_secs(5))));
     }
 
     #[test]

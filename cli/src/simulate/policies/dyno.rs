@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use dyno_core::client::MAX_IN_FLIGHT;
 use dyno_core::schedule::{
-    Choice, Estimates, InFlight, LinkSample, Next, OPENING_PROBE_BYTES, Objective, Overlap,
-    PROBE_BYTES, Patience, Plan, Planner, Probing, SpacePlan, Ticket, UnderWay,
+    Choice, Estimates, FIRST_PROBE_BYTES, InFlight, LinkSample, Next, OPENING_PROBE_BYTES,
+    Objective, Overlap, Patience, Plan, Planner, Probing, SpacePlan, Ticket, UnderWay,
     opening_probe_is_worth_it,
 };
 
@@ -97,7 +97,7 @@ impl Dyno {
         let mut uplink = world.uplink();
         let link = &mut self.planner.estimates_mut().link;
         link.connected(Some(world.rtt_ms), self.epoch);
-        let (mut at_ms, mut bytes) = (0.0, PROBE_BYTES);
+        let (mut at_ms, mut bytes) = (0.0, FIRST_PROBE_BYTES);
         loop {
             let sent = uplink.send(&world.trace, at_ms, bytes);
             let wall_ms = sent.last_ms + world.rtt_ms - at_ms;
@@ -135,11 +135,11 @@ impl Dyno {
         }
         let (ready_cuts, now) = (self.ready_cuts(), self.at(call.start_ms));
         let planner = &mut self.planner;
-        if self
+        let due = self
             .probing
-            .is_due(planner, &choice.runnable, &ready_cuts, now)
-        {
-            self.probe(world, uplink, call.start_ms);
+            .due(planner, &choice.runnable, &ready_cuts, now);
+        if let Some(bytes) = due {
+            self.probe(world, uplink, call.start_ms, bytes);
         }
     }
 
@@ -175,9 +175,9 @@ impl Dyno {
         }
     }
 
-    /// Sends a probe along with a call.
-    fn probe(&mut self, world: &World, uplink: &mut Uplink, start_ms: f64) {
-        let sent = uplink.send(&world.trace, start_ms, PROBE_BYTES);
+    /// Sends a probe of `bytes` along with a call.
+    fn probe(&mut self, world: &World, uplink: &mut Uplink, start_ms: f64, bytes: usize) {
+        let sent = uplink.send(&world.trace, start_ms, bytes);
         let answered_ms = sent.last_ms + world.rtt_ms;
         let answered = answered_ms - start_ms <= PROBE_TIMEOUT_MS;
         let request = Request {
@@ -192,19 +192,19 @@ impl Dyno {
         if !answered {
             uplink.abandon(&world.trace, request.end_ms);
         }
-        self.probe_bytes += PROBE_BYTES;
+        self.probe_bytes += bytes;
         let outcome = Outcome {
             plan: Plan::Device,
             start_ms,
             end_ms: request.end_ms,
-            bytes: PROBE_BYTES,
+            bytes,
             pack_ms: 0.0,
             head: None,
             resumed: None,
             request: Some(request),
             looks_again: true,
         };
-        let ticket = self.sends(None, PROBE_BYTES, start_ms);
+        let ticket = self.sends(None, bytes, start_ms);
         self.wait_for(&Awaited {
             outcome,
             request,

@@ -224,6 +224,16 @@ impl Link {
         bytes >= TELLING_BYTES || bytes as f64 * self.rate.ms_per_byte(now) >= TELLING_MS
     }
 
+    /// Bytes of a body that takes long enough to tell the rate exactly if that is four times what it is thought to be.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts of floats saturate, and times are not negative"
+    )]
+    pub(super) fn telling_bytes(&self, now: Instant) -> usize {
+        (TELLING_MS * HOPE / self.rate.ms_per_byte(now)) as usize
+    }
+
     /// When the connection was last used, if it is open.
     pub(super) fn used(&self) -> Option<Instant> {
         self.used
