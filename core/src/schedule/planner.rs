@@ -36,7 +36,7 @@ pub struct Planner {
     current: Option<Plan>,
     /// The two plans that the last stream's frames followed by turns.
     current_mix: Option<(Plan, Plan)>,
-    /// The best two then, if the spans that they need were at hand.
+    /// The best two then of all, whether or not their spans are at hand: where to begin looking.
     best_mix: Option<(Plan, Plan)>,
 }
 
