@@ -93,10 +93,8 @@ impl Moment {
 
     /// What the plan of `entry` costs at least.
     pub(super) fn glance(&self, entry: &Entry, estimates: &Estimates) -> Glance {
-        match self.message(entry, estimates) {
-            Some(message) => self.at_least(entry, &message),
-            None => self.at_least(entry, &Message::NONE),
-        }
+        let message = self.message(entry, estimates).unwrap_or(Message::NONE);
+        self.at_least(entry, &message)
     }
 
     /// What the plans of a cut cost at least.

@@ -265,7 +265,9 @@ impl Planner {
     /// The best plan, or the current one if it is close.
     fn best(&mut self, room: Option<usize>, ready_cuts: &[usize], now: Instant) -> Option<Rated> {
         let decision = Decision::new(&self.estimates, &self.objective, room, ready_cuts, now);
-        let two = [self.current_mix, self.best_mix].into_iter().flatten();
+        // They are the same where all spans are at hand.
+        let best_mix = self.best_mix.filter(|_| self.best_mix != self.current_mix);
+        let two = [self.current_mix, best_mix].into_iter().flatten();
         let last = two.flat_map(|(heavy, light)| [heavy, light]);
         let last = last.chain(self.current);
         self.shortlist.look(&decision, last);

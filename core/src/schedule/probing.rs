@@ -35,7 +35,7 @@ const WAKING_PROBE_COST_S: f64 = 0.03;
 const BETTER_AFTER_S: f64 = 10.0;
 /// Whether a better link would be used is looked at no more often than this.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// A link whose last answer came so much sooner than predicted (the logarithm of a third) may be becoming better, and is
+/// A link whose last answer came so much sooner than predicted (a logarithm: by a quarter) may be becoming better, and is
 /// asked again as soon as at first.
 const SURPRISE: f64 = 0.3;
 
@@ -158,14 +158,33 @@ mod tests {
 
     /// A device that needs 12 ms, and a link that is thought slower than that.
     fn planner() -> Planner {
-        let link = LinkPrior {
+        planner_over(LinkPrior {
             rtt_ms: 2.0,
             rate_bps: 1e6,
-        };
+        })
+    }
+
+    fn planner_over(link: LinkPrior) -> Planner {
         let estimates = Estimates::new(&manifest(), None, link, 20.0);
         let precision = Precision::Levels(Levels::EIGHT_BITS);
         let plans = all_plans(&manifest(), precision, Codec::Zstd, PhotoCodec::Jpeg(90));
         Planner::new(&plans, estimates, Objective::minimal(Metric::Latency))
+    }
+
+    #[test]
+    fn a_probe_is_as_large_as_tells_a_better_link_and_small_on_a_slow_one() {
+        let now = Instant::now();
+        for (rate_bps, bytes) in [(2e6, 4_000), (8e6, 8_000), (40e6, 12_000)] {
+            let link = LinkPrior {
+                rtt_ms: 20.0,
+                rate_bps,
+            };
+            let mut planner = planner_over(link);
+            let chosen = planner.candidate(Plan::Device, &[0, 3], now);
+            let due = Probing::default().due(&mut planner, &chosen, &[0, 3], now);
+            // Rates are kept as logarithms.
+            assert!(due.unwrap().abs_diff(bytes) <= 1, "{rate_bps}: {due:?}");
+        }
     }
 
     fn answer(planner: &mut Planner, receive_ms: f64, sent: Instant) {

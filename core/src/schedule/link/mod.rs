@@ -17,6 +17,7 @@ use self::rate::Rate;
 pub use self::rounds::Connection;
 use self::rounds::{FIRST_WINDOW_BYTES, Rounds};
 use super::ewma::Ewma;
+use super::sizes::whole_bytes;
 use crate::{Error, ErrorKind, Result};
 
 /// A connection unused for this long starts over at the first window.
@@ -225,13 +226,8 @@ impl Link {
     }
 
     /// Bytes of a body that takes long enough to tell the rate exactly if that is four times what it is thought to be.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "casts of floats saturate, and times are not negative"
-    )]
     pub(super) fn telling_bytes(&self, now: Instant) -> usize {
-        (TELLING_MS * HOPE / self.rate.ms_per_byte(now)) as usize
+        whole_bytes(TELLING_MS * HOPE / self.rate.ms_per_byte(now))
     }
 
     /// When the connection was last used, if it is open.

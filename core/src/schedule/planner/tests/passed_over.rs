@@ -210,7 +210,7 @@ impl Event {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 400 }))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn what_is_passed_over_would_not_have_been_chosen(
         ways in prop::collection::vec(prop::collection::vec(way(), 0..7), CUTS),
